@@ -1,0 +1,128 @@
+// Package controlplane is the contract between EKS clusters and what runs their
+// Kubernetes API server: the embedded backend, kind, or a fake for tests.
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+// ErrNotFound is what Get, Upgrade and Logs answer for a control plane that
+// does not exist. Delete of one that does not exist is not an error.
+var ErrNotFound = errors.New("control plane not found")
+
+// Spec is what a control plane is made from. It does not change during the
+// control plane's life, but for Version (Upgrade).
+type Spec struct {
+	// ID is unique among all control planes of all emulators on one machine: 32
+	// hexadecimal digits, the cluster's OIDC id. Keys, files and processes are
+	// named after it.
+	ID string
+	// Name is the EKS cluster's name, for logs and the kubernetes tags only.
+	Name string
+	// Version is the Kubernetes minor version, such as "1.34".
+	Version string
+	// ServiceCIDR is the cluster's service network, IPv4 or IPv6.
+	ServiceCIDR string
+	// Port is the TCP port on which the API server listens, on the backend's
+	// listen address. It stays the cluster's own across restarts.
+	Port int
+	// Issuer is the service-account issuer, an https URL ending in ID.
+	Issuer string
+	// PKI is the cluster's key material; the caller keeps it, so that a control
+	// plane made again from the same Spec accepts the same clients.
+	PKI PKI
+}
+
+// PKI is a cluster's key material, all PEM.
+type PKI struct {
+	CACert, CAKey []byte // the cluster's CA, DescribeCluster's certificateAuthority
+	SAKey         []byte // RSA key that signs service-account tokens
+}
+
+// Info is what a running control plane looks like from outside.
+type Info struct {
+	// Version as the API server reports it, such as "v1.34.2-eks-...".
+	GitVersion string
+	// Admin is a client configuration with full rights (group system:masters)
+	// for the emulator's own loops. Callers may copy and change it.
+	Admin *rest.Config
+	// PID is the process that serves it, 0 if unknown. RSS is its memory in bytes.
+	PID int
+	RSS int64
+	// StartedAt is when this process became ready.
+	StartedAt time.Time
+}
+
+// LogStream names one of EKS's control-plane log types.
+type LogStream string
+
+// The log types of EKS (eks types.LogType).
+const (
+	LogAPI               LogStream = "api"
+	LogAudit             LogStream = "audit"
+	LogAuthenticator     LogStream = "authenticator"
+	LogControllerManager LogStream = "controllerManager"
+	LogScheduler         LogStream = "scheduler"
+)
+
+// Backend runs control planes. All methods are idempotent and may be called
+// again after the emulator was killed in the middle of an earlier call. They
+// return when the work is done or ctx ends.
+type Backend interface {
+	// Create makes the control plane run: a new one, one whose process is gone,
+	// or none of that if it runs. It returns when the API server is ready and
+	// authenticates tokens.
+	Create(ctx context.Context, spec Spec) (Info, error)
+	// Get answers ErrNotFound for a control plane that does not run.
+	Get(ctx context.Context, id string) (Info, error)
+	// Upgrade replaces the running control plane by one of spec.Version on the
+	// same data and the same port; clients see at most a GOAWAY.
+	Upgrade(ctx context.Context, spec Spec) (Info, error)
+	// Delete stops the control plane and removes its data.
+	Delete(ctx context.Context, id string) error
+	// Logs streams a component's log from its beginning.
+	Logs(ctx context.Context, id string, s LogStream) (io.ReadCloser, error)
+	// Versions are the Kubernetes minor versions that Create takes, oldest first.
+	Versions() []string
+	// Close stops every control plane and keeps the data.
+	Close() error
+}
+
+// Identity is who a bearer token belongs to.
+type Identity struct {
+	Username string
+	UID      string
+	Groups   []string
+	Extra    map[string][]string
+}
+
+// Attributes is one authorization question, as in a SubjectAccessReview.
+type Attributes struct {
+	Username    string
+	Groups      []string
+	Extra       map[string][]string
+	Verb        string
+	APIGroup    string
+	Resource    string
+	Subresource string
+	Namespace   string
+	Name        string
+	// Path is set for non-resource requests instead of the resource fields.
+	Path string
+}
+
+// Authenticator answers the API servers' questions about AWS identities. It is
+// asked from several goroutines, on every request that no cache answers.
+type Authenticator interface {
+	// Authenticate returns ok=false for a token that is not (or badly) ours: the
+	// API server then answers 401. err is kept for failures of the emulator.
+	Authenticate(ctx context.Context, clusterID, token string) (id Identity, ok bool, err error)
+	// Authorize tells whether an EKS access policy allows the request; false is
+	// no opinion, for RBAC has been asked already.
+	Authorize(ctx context.Context, clusterID string, a Attributes) (allowed bool, reason string, err error)
+}

@@ -1,0 +1,40 @@
+package store
+
+import "context"
+
+// KV is a revisioned key-value store: etcd in a running emulator, Memory in
+// unit tests. One conformance suite runs against both.
+type KV interface {
+	// Load returns all items and the revision at which it read them.
+	Load(ctx context.Context) ([]Item, int64, error)
+	// Watch delivers every change from revision from on, grouped by revision,
+	// in order, until ctx ends (channel closed) or the watch breaks (a Batch
+	// with Err).
+	Watch(ctx context.Context, from int64) (<-chan Batch, error)
+	// Commit applies writes atomically if every guard holds, durably, before it
+	// returns the new revision. ok is false if a guard failed.
+	Commit(ctx context.Context, guards []Guard, writes []Item) (rev int64, ok bool, err error)
+}
+
+// Item is a key with its value. A nil Value is a deletion.
+type Item struct {
+	Key      string // <table>/<account>/<region>/<id>
+	Value    []byte
+	Revision int64
+}
+
+// Batch is all changes of one revision.
+type Batch struct {
+	Revision int64
+	Items    []Item
+	Err      error
+}
+
+// Guard is a condition on a transaction: Key (or, with Prefix, every key that
+// starts with it) has not been modified since Revision; for a single key the
+// modification revision must equal Revision, 0 meaning that it does not exist.
+type Guard struct {
+	Key      string
+	Prefix   bool
+	Revision int64
+}
