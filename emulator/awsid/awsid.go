@@ -46,6 +46,10 @@ type Caller struct {
 	RequestID   string
 	UserAgent   string
 	SourceIP    string
+	// Service is the AWS service, such as "eks", that makes the call itself; empty
+	// for calls that came in over the wire. Services may do what customers may
+	// not: set aws: tags, for one.
+	Service string
 }
 
 // IsRoot tells whether the caller is the account itself.
@@ -74,7 +78,7 @@ func CallerFrom(ctx context.Context) Caller {
 func ServiceCaller(s Scope, service string) Caller {
 	return Caller{
 		Scope: s, ARN: "arn:" + Partition + ":iam::" + s.Account + ":root", UserID: s.Account,
-		RequestID: NewUUID(), UserAgent: service + ".amazonaws.com", SourceIP: service + ".amazonaws.com",
+		RequestID: NewUUID(), UserAgent: service + ".amazonaws.com", SourceIP: service + ".amazonaws.com", Service: service,
 	}
 }
 

@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/wire"
+)
+
+// Call is an operation about to be run.
+type Call struct {
+	Service   string // wire.Model.ID
+	Operation string
+	Caller    awsid.Caller
+	Input     any // *<SDK package>.<Operation>Input
+}
+
+// Authorizer decides whether callers may do what they ask for.
+type Authorizer interface {
+	// Authorize returns nil, or the service's AccessDenied error.
+	Authorize(ctx context.Context, c Call) error
+}
+
+// Faults makes operations slow or fail on purpose.
+type Faults interface {
+	// Inject may wait, and returns the error to answer with, or nil. ErrDropped as
+	// the error closes the connection without an answer.
+	Inject(ctx context.Context, c Call) error
+}
+
+// ErrDropped is the fault of a connection that breaks.
+var ErrDropped = errors.New("connection dropped")
+
+func (x *exchange) asCall() Call {
+	return Call{Service: x.serviceID(), Operation: x.op.Name, Caller: x.caller, Input: x.input}
+}
+
+func (g *Gateway) decode(x *exchange) (err error) {
+	x.input, err = x.service.Decode(x.op, &wire.Request{HTTP: x.r, Body: x.body, Form: x.form, Labels: x.labels})
+	return err // wire gives a DecodeError the code of the protocol
+}
+
+func (g *Gateway) authorize(x *exchange) error {
+	if g.cfg.Authorizer == nil {
+		return nil
+	}
+	return g.cfg.Authorizer.Authorize(x.ctx, x.asCall())
+}
+
+func (g *Gateway) injectFault(x *exchange) error {
+	if g.cfg.Faults == nil {
+		return nil
+	}
+	err := g.cfg.Faults.Inject(x.ctx, x.asCall())
+	if errors.Is(err, ErrDropped) {
+		x.err = err
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+func (g *Gateway) call(x *exchange) (err error) {
+	x.output, err = x.service.Call(x.ctx, x.op, x.input)
+	return err
+}
