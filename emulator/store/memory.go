@@ -14,7 +14,7 @@ type Memory struct {
 	mu    sync.Mutex
 	rev   int64
 	items map[string]Item
-	log   []Batch
+	log   []Batch // log[i] has revision i+1
 	grown chan struct{}
 }
 
@@ -57,25 +57,33 @@ func (m *Memory) Watch(ctx context.Context, from int64) (<-chan Batch, error) {
 }
 
 // Commit implements KV.
-func (m *Memory) Commit(_ context.Context, guards []Guard, writes []Item) (int64, bool, error) {
+func (m *Memory) Commit(ctx context.Context, guards []Guard, writes []Item) (int64, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, g := range guards {
 		if !m.holds(g) {
-			return m.rev, false, nil
+			return 0, false, nil
 		}
 	}
-	m.rev++
-	b := Batch{Revision: m.rev}
+	b := Batch{Revision: m.rev + 1}
 	for _, w := range writes {
-		w.Revision = m.rev
-		if w.Value == nil {
+		w.Revision = b.Revision
+		if w.Value != nil {
+			m.items[w.Key] = w
+		} else if _, exists := m.items[w.Key]; exists {
 			delete(m.items, w.Key)
 		} else {
-			m.items[w.Key] = w
+			continue
 		}
 		b.Items = append(b.Items, w)
 	}
+	if len(b.Items) == 0 {
+		return 0, true, nil
+	}
+	m.rev = b.Revision
 	m.log = append(m.log, b)
 	close(m.grown)
 	m.grown = make(chan struct{})
@@ -92,12 +100,4 @@ func (m *Memory) holds(g Guard) bool {
 		}
 	}
 	return true
-}
-
-func sortedRows(m map[string]*row) []*row {
-	out := make([]*row, 0, len(m))
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, m[k])
-	}
-	return out
 }

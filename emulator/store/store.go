@@ -17,10 +17,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/google/btree"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 )
@@ -30,22 +31,20 @@ type Store struct {
 	kv  KV
 	log *slog.Logger
 
-	mu     sync.RWMutex
-	rows   map[string]map[string]*row // table -> key within table -> row
-	rev    int64                      // every event up to rev is in rows
-	behind chan struct{}              // closed and replaced when rev grows
+	now  atomic.Pointer[view]
+	tree *btree.BTreeG[entry] // the follower's own; now holds a clone of it
+
+	mu     sync.Mutex
+	behind chan struct{} // closed and replaced when now moves on
+
+	notify sync.Mutex // held while subscribers are called, so that one at a time is
 	subs   map[string][]func(Change)
 
-	conflict sync.Mutex // held by transactions on their second and later tries
-	err      atomic.Pointer[error]
-	done     chan struct{}
-}
+	turn      chan struct{} // held by transactions on their second and later tries
+	exclusive sync.RWMutex  // written by a transaction that lost too often
 
-// row is one cached record. decoded is filled on first read and never mutated.
-type row struct {
-	raw     []byte
-	rev     int64
-	decoded atomic.Pointer[any]
+	err  atomic.Pointer[error]
+	done chan struct{}
 }
 
 // Change tells that a record was written (or was there at Subscribe).
@@ -58,17 +57,17 @@ type Change struct {
 // Open loads all records of kv and follows it until ctx ends.
 func Open(ctx context.Context, kv KV, log *slog.Logger) (*Store, error) {
 	s := &Store{
-		kv: kv, log: log, rows: map[string]map[string]*row{}, subs: map[string][]func(Change){},
-		behind: make(chan struct{}), done: make(chan struct{}),
+		kv: kv, log: log, tree: newTree(), subs: map[string][]func(Change){},
+		behind: make(chan struct{}), done: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	items, rev, err := kv.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("store: load: %w", err)
 	}
 	for _, it := range items {
-		s.apply(it)
+		s.tree.ReplaceOrInsert(entry{it.Key, &row{raw: it.Value, rev: it.Revision}})
 	}
-	s.rev = rev
+	s.publish(rev)
 	events, err := kv.Watch(ctx, rev+1)
 	if err != nil {
 		return nil, fmt.Errorf("store: watch: %w", err)
@@ -78,11 +77,7 @@ func Open(ctx context.Context, kv KV, log *slog.Logger) (*Store, error) {
 }
 
 // Revision returns the revision that reads see at least.
-func (s *Store) Revision() int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.rev
-}
+func (s *Store) Revision() int64 { return s.now.Load().rev }
 
 // Err returns why the store stopped following its backend, nil while it does.
 func (s *Store) Err() error {
@@ -103,73 +98,87 @@ func (s *Store) follow(events <-chan Batch) {
 			s.log.Error("store: lost its backend", "error", b.Err)
 			return
 		}
-		type note struct {
-			f []func(Change)
-			c Change
+		if b.Reset {
+			b.Items = s.difference(b.Items)
 		}
-		var notes []note
-		s.mu.Lock()
 		for _, it := range b.Items {
-			table, c := s.apply(it)
-			if f := s.subs[table]; len(f) > 0 {
-				notes = append(notes, note{f, c})
+			if it.Value == nil {
+				s.tree.Delete(entry{key: it.Key})
+			} else {
+				s.tree.ReplaceOrInsert(entry{it.Key, &row{raw: it.Value, rev: it.Revision}})
 			}
 		}
-		if b.Revision > s.rev {
-			s.rev = b.Revision
-		}
-		close(s.behind)
-		s.behind = make(chan struct{})
-		s.mu.Unlock()
-		for _, n := range notes {
-			for _, f := range n.f {
-				f(n.c)
-			}
-		}
+		s.publish(b.Revision)
+		s.tell(b.Items)
 	}
 	err := ErrClosed
 	s.err.CompareAndSwap(nil, &err)
 }
 
-// apply puts one item into rows; the caller holds mu (or is Open).
-func (s *Store) apply(it Item) (table string, c Change) {
-	table, rest, _ := strings.Cut(it.Key, "/")
-	t := s.rows[table]
-	if t == nil {
-		t = map[string]*row{}
-		s.rows[table] = t
+// difference turns everything there is into what changed.
+func (s *Store) difference(all []Item) []Item {
+	var changed []Item
+	held := make(map[string]bool, len(all))
+	for _, it := range all {
+		held[it.Key] = true
+		if r := lookup(s.tree, it.Key); r == nil || r.rev != it.Revision {
+			changed = append(changed, it)
+		}
 	}
-	if it.Value == nil {
-		delete(t, rest)
-	} else {
-		t[rest] = &row{raw: it.Value, rev: it.Revision}
+	for _, k := range scanKeys(s.tree, "") {
+		if !held[k] {
+			changed = append(changed, Item{Key: k})
+		}
 	}
-	sc, id := splitKey(rest)
-	return table, Change{Scope: sc, ID: id, Deleted: it.Value == nil}
+	return changed
+}
+
+func (s *Store) publish(rev int64) {
+	if old := s.now.Load(); old != nil && old.rev > rev {
+		rev = old.rev
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Store(&view{rev: rev, tree: s.tree.Clone()})
+	close(s.behind)
+	s.behind = make(chan struct{})
+}
+
+func (s *Store) tell(items []Item) {
+	s.notify.Lock()
+	defer s.notify.Unlock()
+	for _, it := range items {
+		table, rest, _ := strings.Cut(it.Key, "/")
+		if len(s.subs[table]) == 0 {
+			continue
+		}
+		sc, id := splitKey(rest)
+		for _, f := range s.subs[table] {
+			f(Change{Scope: sc, ID: id, Deleted: it.Value == nil})
+		}
+	}
 }
 
 // Subscribe calls f for every record of table as it is now, and then for every
-// change in revision order, from one goroutine. f must not block or write.
+// change in revision order, never twice at a time. f must not block or write.
 func (s *Store) Subscribe(table string, f func(Change)) {
-	s.mu.Lock()
-	keys := make([]string, 0, len(s.rows[table]))
-	for k := range s.rows[table] {
-		keys = append(keys, k)
-	}
+	// Changes that are in the view but not yet told come once more: subscribers
+	// read the record's present state, so twice is once.
+	s.notify.Lock()
+	defer s.notify.Unlock()
 	s.subs[table] = append(s.subs[table], f)
-	s.mu.Unlock()
-	slices.Sort(keys)
-	for _, k := range keys {
-		sc, id := splitKey(k)
+	for _, k := range scanKeys(s.now.Load().tree, table+"/") {
+		sc, id := splitKey(k[len(table)+1:])
 		f(Change{Scope: sc, ID: id})
 	}
 }
 
+// waitFor returns when reads see rev.
 func (s *Store) waitFor(ctx context.Context, rev int64) error {
 	for {
-		s.mu.RLock()
-		ok, ch := s.rev >= rev, s.behind
-		s.mu.RUnlock()
+		s.mu.Lock()
+		ok, ch := s.now.Load().rev >= rev, s.behind
+		s.mu.Unlock()
 		if ok {
 			return nil
 		}
@@ -178,52 +187,36 @@ func (s *Store) waitFor(ctx context.Context, rev int64) error {
 		case <-s.done:
 			return ErrClosed
 		case <-ctx.Done():
-			// The write is durable; only the caller's patience ended.
 			return ctx.Err()
 		}
 	}
 }
 
-func (s *Store) get(table, key string) *row {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.rows[table][key]
-}
+const globalRegion = "global"
 
-func (s *Store) list(table, prefix string) []*row {
-	s.mu.RLock()
-	t := s.rows[table]
-	keys := make([]string, 0, len(t))
-	for k := range t {
-		if strings.HasPrefix(k, prefix) {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	out := make([]*row, len(keys))
-	for i, k := range keys {
-		out[i] = t[k]
-	}
-	s.mu.RUnlock()
-	return out
-}
-
-func scopePrefix(s awsid.Scope) string {
+func scopePrefix(table string, s awsid.Scope) string {
 	region := s.Region
 	if region == "" {
-		region = "global"
+		region = globalRegion
 	}
-	return s.Account + "/" + region + "/"
+	return table + "/" + s.Account + "/" + region + "/"
 }
 
-func recordKey(s awsid.Scope, id string) string { return scopePrefix(s) + url.PathEscape(id) }
+func recordKey(table string, s awsid.Scope, id string) string {
+	region := s.Region
+	if region == "" {
+		region = globalRegion
+	}
+	return table + "/" + s.Account + "/" + region + "/" + url.PathEscape(id)
+}
 
+// splitKey is recordKey's inverse for what follows the table's name.
 func splitKey(k string) (awsid.Scope, string) {
 	p := strings.SplitN(k, "/", 3)
 	if len(p) != 3 {
 		return awsid.Scope{}, k
 	}
-	if p[1] == "global" {
+	if p[1] == globalRegion {
 		p[1] = ""
 	}
 	id, err := url.PathUnescape(p[2])
