@@ -1,0 +1,41 @@
+# ekslocal: see README.md. Only Go, git and make are needed.
+GO       ?= go
+BIN      := bin/ekslocal
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+IMAGE    ?= ekslocal:dev
+
+.PHONY: help build demo test test-integration bench lint generate image clean
+
+help: ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/ekslocal (the first time compiles Kubernetes: minutes on a small machine)
+	@GO="$(GO)" sh ./.ci/with-progress "compiling ekslocal with Kubernetes and etcd" \
+		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ekslocal
+
+demo: build ## Main job: start the emulator, make a cluster with 3 nodes and 20 pods, leave it running
+	@$(BIN) demo
+
+test: build ## Unit, conformance and integration tests that need neither Docker nor a cloud
+	@GO="$(GO)" bash ./.ci/test
+
+test-integration: build ## Real clients (aws, kubectl, terraform where installed) against the real binary
+	EKSLOCAL_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 20m ./integration/...
+
+bench: build ## Benchmarks with the peer beside them where it is installed; figures go to docs/performance.md
+	EKSLOCAL_BINARY=$(CURDIR)/$(BIN) bash integration/bench/run.sh
+
+lint: ## golangci-lint, installed through Go
+	$(GO) run $(GOLANGCI) run ./...
+
+generate: ## Wire tables from the SDK modules, and docs/coverage.md
+	$(GO) run ./cmd/wiregen
+	$(GO) run ./cmd/coverage > docs/coverage.md
+
+image: ## Container image from the Dockerfile
+	docker build -t $(IMAGE) .
+
+clean: ## Remove build output (never the Go caches)
+	rm -rf bin
