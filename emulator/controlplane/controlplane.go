@@ -93,6 +93,23 @@ type Backend interface {
 	Close() error
 }
 
+// Reserver is a Backend that keeps control planes started for clusters to come.
+// Whoever makes a cluster asks it first, takes what it is given into the cluster's
+// Spec and calls Create, which then takes next to no time.
+type Reserver interface {
+	// Reserve hands out a control plane that fits, or ok=false if there is none at
+	// the moment. It belongs to nobody again unless Create follows within two minutes,
+	// and Create with that Spec works even then, only slower.
+	Reserve(ctx context.Context, version, serviceCIDR string) (r Reservation, ok bool)
+}
+
+// Reservation is the part of a Spec that a control plane started ahead has fixed.
+type Reservation struct {
+	ID     string
+	Issuer string
+	PKI    PKI
+}
+
 // Identity is who a bearer token belongs to.
 type Identity struct {
 	Username string

@@ -33,6 +33,11 @@ type Node struct {
 	// Labels and Taints come on top of those every EKS node has.
 	Labels map[string]string
 	Taints []corev1.Taint
+	// DiskGiB is the root volume's size; 0 means 20, as node groups have it.
+	DiskGiB int
+	// Resources are extended resources that device plugins would register, such
+	// as nvidia.com/gpu.
+	Resources corev1.ResourceList
 }
 
 // Addresses is the node's CNI: it gives each pod that is not on the host network

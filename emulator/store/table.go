@@ -3,18 +3,29 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 )
 
-// Reader is what records are read from: a *Store, or a *Tx inside Update.
+// Reader is what records are read from: a *Store, a *Tx inside Update, or what
+// View hands out.
 type Reader interface {
 	readRow(key string) *row
 	readRows(prefix string) []*row
+	readEntries(prefix string) []entry
 }
 
-func (s *Store) readRow(key string) *row       { return lookup(s.now.Load().tree, key) }
-func (s *Store) readRows(prefix string) []*row { return scan(s.now.Load().tree, prefix) }
+func (s *Store) readRow(key string) *row           { return s.now.Load().readRow(key) }
+func (s *Store) readRows(prefix string) []*row     { return s.now.Load().readRows(prefix) }
+func (s *Store) readEntries(prefix string) []entry { return s.now.Load().readEntries(prefix) }
+func (v *view) readRow(key string) *row            { return lookup(v.tree, key) }
+func (v *view) readRows(prefix string) []*row      { return scan(v.tree, prefix) }
+func (v *view) readEntries(prefix string) []entry  { return scanEntries(v.tree, prefix) }
+
+// View calls f with a reader that sees one revision throughout; single reads from
+// the Store each see the newest.
+func (s *Store) View(f func(r Reader)) { f(s.now.Load()) }
 
 // Table names a kind of record. T must survive encoding/json.
 type Table[T any] string
@@ -40,6 +51,25 @@ func (t Table[T]) ListPrefix(r Reader, s awsid.Scope, prefix string) []*T {
 
 // ListAll returns the records of all accounts and regions.
 func (t Table[T]) ListAll(r Reader) []*T { return decodeAll[T](r.readRows(string(t) + "/")) }
+
+// Key is where a record is.
+type Key struct {
+	Scope awsid.Scope
+	ID    string
+}
+
+// All returns the records of all accounts and regions with their keys.
+func (t Table[T]) All(r Reader) iter.Seq2[Key, *T] {
+	prefix := string(t) + "/"
+	return func(yield func(Key, *T) bool) {
+		for _, e := range r.readEntries(prefix) {
+			sc, id := splitKey(e.key[len(prefix):])
+			if !yield(Key{sc, id}, decode[T](e.row)) {
+				return
+			}
+		}
+	}
+}
 
 // Edit returns a private copy of a record, nil if there is none.
 func (t Table[T]) Edit(tx *Tx, s awsid.Scope, id string) *T {

@@ -116,9 +116,18 @@ func (tx *Tx) readRow(key string) *row {
 }
 
 func (tx *Tx) readRows(prefix string) []*row {
+	tx.guardPrefix(prefix)
+	return scan(tx.tree, prefix)
+}
+
+func (tx *Tx) readEntries(prefix string) []entry {
+	tx.guardPrefix(prefix)
+	return scanEntries(tx.tree, prefix)
+}
+
+func (tx *Tx) guardPrefix(prefix string) {
 	tx.guards[Guard{Key: prefix, Prefix: true, Revision: tx.at.rev}] = struct{}{}
 	tx.guards[Guard{Key: marker(prefix), Prefix: true, Revision: tx.at.rev}] = struct{}{}
-	return scan(tx.tree, prefix)
 }
 
 // marker returns the key of the deletion marker of a prefix that reaches into a

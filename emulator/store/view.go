@@ -51,26 +51,28 @@ func lookup(t *btree.BTreeG[entry], key string) *row {
 	return e.row
 }
 
-func scan(t *btree.BTreeG[entry], prefix string) []*row {
-	var out []*row
+// ascend calls f with the entries below prefix, in order.
+func ascend(t *btree.BTreeG[entry], prefix string, f func(entry)) {
 	t.AscendGreaterOrEqual(entry{key: prefix}, func(e entry) bool {
 		if !strings.HasPrefix(e.key, prefix) {
 			return false
 		}
-		out = append(out, e.row)
+		f(e)
 		return true
 	})
+}
+
+func scan(t *btree.BTreeG[entry], prefix string) (out []*row) {
+	ascend(t, prefix, func(e entry) { out = append(out, e.row) })
 	return out
 }
 
-func scanKeys(t *btree.BTreeG[entry], prefix string) []string {
-	var out []string
-	t.AscendGreaterOrEqual(entry{key: prefix}, func(e entry) bool {
-		if !strings.HasPrefix(e.key, prefix) {
-			return false
-		}
-		out = append(out, e.key)
-		return true
-	})
+func scanEntries(t *btree.BTreeG[entry], prefix string) (out []entry) {
+	ascend(t, prefix, func(e entry) { out = append(out, e) })
+	return out
+}
+
+func scanKeys(t *btree.BTreeG[entry], prefix string) (out []string) {
+	ascend(t, prefix, func(e entry) { out = append(out, e.key) })
 	return out
 }

@@ -173,6 +173,24 @@ func TestLongSocketPathIsRefused(t *testing.T) {
 	start(t, cfg) // nothing half-made is in the way
 }
 
+func TestSharedDirectoryIsRefused(t *testing.T) {
+	shared := filepath.Join(socketDir(t), "tmp")
+	if err := os.Mkdir(shared, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(shared, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(t)
+	cfg.Socket = filepath.Join(shared, "s")
+	if _, err := Start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "must be private") {
+		t.Errorf("Start = %v", err)
+	}
+	if fi, _ := os.Stat(shared); fi.Mode().Perm() != 0o777 {
+		t.Errorf("its mode is now %v", fi.Mode())
+	}
+}
+
 func TestCloseDoesNotWaitForClients(t *testing.T) {
 	s := start(t, testConfig(t))
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.Endpoint()}})

@@ -18,7 +18,7 @@ var unsettled = map[string]bool{
 
 // zapTo returns a zap logger that hands warnings and worse to log. Until ready it
 // hands over errors only: while it starts, etcd warns about how we run it on
-// purpose and about each try of elect's.
+// purpose.
 func zapTo(log *slog.Logger, ready *atomic.Bool) *zap.Logger {
 	return zap.New(&slogCore{log: log, ready: ready})
 }
@@ -48,7 +48,11 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if e.Level > zapcore.WarnLevel {
 		level = slog.LevelError
 	}
-	c.log.LogAttrs(context.Background(), level, "etcd: "+e.Message, attrs(fields)...)
+	as := attrs(fields)
+	if e.Level >= zapcore.DPanicLevel { // zap ends the process after this
+		as = append(as, slog.String("mend", "if the state is damaged, `ekslocal reset` starts afresh"))
+	}
+	c.log.LogAttrs(context.Background(), level, "etcd: "+e.Message, as...)
 	return nil
 }
 

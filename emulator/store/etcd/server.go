@@ -20,7 +20,6 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/storage/wal"
-	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 	"k8s.io/utils/clock"
@@ -73,10 +72,11 @@ const (
 	// Ticks cost 0.01 % of a core each a second; see elect for why the election
 	// timeout need not be short.
 	tickMs, electionMs = 100, 500
-	// A single member replays its log from the last snapshot and never sends it
-	// to anyone: entries kept in memory for followers are waste. Over 5,000 to
-	// replay, etcd answers "too many requests" to itself while it starts.
-	snapshotCount, catchUpEntries = 2000, 100
+	// snapshotCount bounds what is replayed at start: over 5,000 entries, etcd
+	// answers "too many requests" to itself meanwhile. (Keeping fewer entries in
+	// memory than the 5,000 that etcd keeps for followers was tried: it then drops
+	// entries that raft has not been told are applied, and panics.)
+	snapshotCount = 2000
 )
 
 var segmentOnce sync.Once
@@ -114,6 +114,8 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 func (s *Server) start(ctx context.Context) error {
 	// A variable of etcd's, meant for this; set once, before any log exists.
 	segmentOnce.Do(func() { wal.SegmentSizeBytes = segmentBytes })
+	starting.Lock()
+	defer starting.Unlock()
 	e, err := embed.StartEtcd(s.embedConfig())
 	if err != nil {
 		return err
@@ -131,35 +133,6 @@ func (s *Server) start(ctx context.Context) error {
 	return nil
 }
 
-// elect waits until etcd takes writes. A single member has no one to wait for,
-// so it is told to campaign at once (raft's "timeout now", which a leader sends to
-// its successor) instead of sitting out its election timeout, up to half a
-// second. It is told again until it can: first it has to apply its own membership.
-func (s *Server) elect(ctx context.Context) error {
-	srv := s.etcd.Server
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	for {
-		if srv.Leader() == 0 {
-			id := uint64(srv.MemberID())
-			if err := srv.Process(ctx, raftpb.Message{Type: raftpb.MsgTimeoutNow, From: id, To: id}); err != nil {
-				return fmt.Errorf("elect: %w", err)
-			}
-		}
-		select {
-		case <-srv.ReadyNotify():
-			return nil
-		case err := <-s.etcd.Err():
-			return fmt.Errorf("did not start: %w", err)
-		case <-srv.StopNotify():
-			return errors.New("stopped while starting")
-		case <-ctx.Done():
-			return fmt.Errorf("not ready: %w", context.Cause(ctx))
-		case <-again.C:
-		}
-	}
-}
-
 func (s *Server) embedConfig() *embed.Config {
 	// Nobody ever connects to this address: there are no peers, and clients come
 	// through the unix socket. etcd wants a member to have one.
@@ -171,7 +144,7 @@ func (s *Server) embedConfig() *embed.Config {
 	c.AdvertisePeerUrls, c.AdvertiseClientUrls = nowhere, nowhere
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	c.TickMs, c.ElectionMs = tickMs, electionMs
-	c.SnapshotCount, c.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
+	c.SnapshotCount = snapshotCount
 	c.MaxSnapFiles, c.MaxWalFiles = 2, 2
 	c.UnsafeNoFsync = !s.cfg.Fsync
 	c.QuotaBackendBytes = s.cfg.QuotaBytes
@@ -253,6 +226,9 @@ func (s *Server) close() {
 func privateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("etcd: %w", err)
+	}
+	if fi, err := os.Stat(dir); err == nil && fi.Mode()&os.ModeSticky != 0 {
+		return fmt.Errorf("etcd: %s is shared by everybody and must be private: choose a directory in it", dir)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("etcd: %s holds secrets and must be private: %w", dir, err)

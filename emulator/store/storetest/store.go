@@ -229,6 +229,14 @@ func snapshot(t *testing.T, ctx context.Context, s *store.Store) {
 		if l := counters.List(s, scope); l[0].N != l[1].N {
 			t.Errorf("a list shows %d and %d", l[0].N, l[1].N)
 		}
+		s.View(func(r store.Reader) {
+			x := counters.Get(r, scope, "x").N
+			for k, c := range counters.All(r) {
+				if c.N != x || k.Scope != scope || k.ID != "x" && k.ID != "y" {
+					t.Errorf("a view shows %d, and %+v with %d", x, k, c.N)
+				}
+			}
+		})
 	}
 	wg.Wait()
 }

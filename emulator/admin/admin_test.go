@@ -1,0 +1,127 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/mux"
+
+	api "github.com/ekslocal/ekslocal/api/admin"
+)
+
+type fake struct {
+	health  api.Health
+	status  api.Status
+	err     error
+	reset   int
+	stopped int
+}
+
+func (f *fake) Health(context.Context) api.Health          { return f.health }
+func (f *fake) Status(context.Context) (api.Status, error) { return f.status, f.err }
+func (f *fake) CA(context.Context) ([]byte, error)         { return []byte("PEM"), f.err }
+func (f *fake) Reset(context.Context) error                { f.reset++; return f.err }
+func (f *fake) Stop()                                      { f.stopped++ }
+
+func serve(t *testing.T, f *fake) *httptest.Server {
+	r := mux.NewRouter()
+	Register(r, f, slog.New(slog.DiscardHandler))
+	s := httptest.NewServer(r)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestClientAndHandlerAgree(t *testing.T) {
+	f := &fake{
+		health: api.Health{Status: api.Running, Version: "1", PID: 7, Services: map[string]api.Service{"eks": {Status: "available", Operations: 30}}, Clusters: 1},
+		status: api.Status{Version: "1", StartedAt: time.Unix(1700000000, 0).UTC(), Uptime: 1.5, Store: api.Store{Alarms: []string{"NOSPACE"}},
+			Clusters: []api.Cluster{{Name: "dev", Nodes: api.Count{Total: 3, Ready: 2}, CreatedAt: time.Unix(1700000001, 0).UTC()}}},
+	}
+	c := api.NewClient(serve(t, f).URL+"/", nil)
+	h, err := c.Health(t.Context())
+	if d := cmp.Diff(&f.health, h); d != "" || err != nil {
+		t.Errorf("Health: %v\n%s", err, d)
+	}
+	st, err := c.Status(t.Context())
+	if d := cmp.Diff(&f.status, st); d != "" || err != nil {
+		t.Errorf("Status: %v\n%s", err, d)
+	}
+	if pem, err := c.CA(t.Context()); string(pem) != "PEM" || err != nil {
+		t.Errorf("CA = %q, %v", pem, err)
+	}
+	if err := c.Reset(t.Context()); err != nil || f.reset != 1 {
+		t.Errorf("Reset: %v, %d calls", err, f.reset)
+	}
+	if err := c.Stop(t.Context()); err != nil || f.stopped != 1 {
+		t.Errorf("Stop: %v, %d calls", err, f.stopped)
+	}
+}
+
+func TestStartingIsUnhealthyButAnswers(t *testing.T) {
+	f := &fake{health: api.Health{Status: "starting"}}
+	s := serve(t, f)
+	h, err := api.NewClient(s.URL, nil).Health(t.Context())
+	if err != nil || h.Status != "starting" {
+		t.Errorf("Health = %+v, %v", h, err)
+	}
+	for _, path := range []string{"/_ekslocal/health", "/_localstack/health"} {
+		resp, err := http.Get(s.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s while starting: %s", path, resp.Status)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	f := &fake{err: errors.New("disk full")}
+	s := serve(t, f)
+	err := api.NewClient(s.URL, nil).Reset(t.Context())
+	want := &api.Error{StatusCode: 500, Code: "Internal", Message: "disk full"}
+	var got *api.Error
+	if !errors.As(err, &got) || cmp.Diff(want, got) != "" {
+		t.Errorf("Reset = %v", err)
+	}
+	f.err = &api.Error{StatusCode: 409, Code: "Busy", Message: "a reset is under way"}
+	if err = api.NewClient(s.URL, nil).Reset(t.Context()); !errors.As(err, &got) || got.StatusCode != 409 {
+		t.Errorf("Reset = %v", err)
+	}
+	for _, tc := range []struct {
+		method, path string
+		want         int
+	}{{"GET", "/_ekslocal/nothing", 404}, {"GET", "/_ekslocal/reset", 404}, {"POST", "/_ekslocal/reset", 403}, {"POST", "/_ekslocal/stop", 403}} {
+		req, _ := http.NewRequest(tc.method, s.URL+tc.path, nil)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != tc.want || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s: %s, %s; want %d", tc.method, tc.path, resp.Status, resp.Header.Get("Content-Type"), tc.want)
+		}
+	}
+	if f.stopped != 0 {
+		t.Error("a request without intent stopped the emulator")
+	}
+}
+
+func TestClientNamesTheMend(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	_, err := api.NewClient(s.URL, nil).Status(t.Context())
+	if err == nil || errors.Is(err, api.ErrNotRunning) {
+		t.Errorf("a foreign server: %v", err)
+	}
+	s.Close()
+	if _, err = api.NewClient(s.URL, nil).Status(t.Context()); !errors.Is(err, api.ErrNotRunning) {
+		t.Errorf("nothing there: %v", err)
+	}
+}

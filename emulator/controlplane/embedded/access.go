@@ -1,0 +1,130 @@
+package embedded
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http2"
+	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+)
+
+// Paths of the questions on a child's access socket. An answer is 200 and JSON;
+// any other status is a failure of the emulator, its text the reason.
+const (
+	PathAuthenticate = "/authenticate" // TokenQuestion -> TokenAnswer
+	PathAuthorize    = "/authorize"    // controlplane.Attributes -> AccessAnswer
+)
+
+// TokenQuestion asks whose token it is.
+type TokenQuestion struct{ Token string }
+
+// TokenAnswer is the answer; without OK nobody's.
+type TokenAnswer struct {
+	OK       bool
+	Identity controlplane.Identity
+}
+
+// AccessAnswer tells whether an access policy allows the request.
+type AccessAnswer struct {
+	Allowed bool
+	Reason  string
+}
+
+// maxQuestion is more than the largest token or attributes that an API server
+// lets through in its headers.
+const maxQuestion = 2 << 20
+
+// accessServer answers one control plane's questions and writes its
+// authenticator log in the form of aws-iam-authenticator's.
+type accessServer struct {
+	id    string
+	auth  controlplane.Authenticator
+	log   *slog.Logger
+	lines io.Writer
+	clock clock.PassiveClock
+}
+
+// serve answers on conn until that ends.
+func (s *accessServer) serve(conn net.Conn) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+PathAuthenticate, s.authenticate)
+	mux.HandleFunc("POST "+PathAuthorize, s.authorize)
+	srv := &http2.Server{MaxConcurrentStreams: 10000}
+	srv.ServeConn(conn, &http2.ServeConnOpts{Handler: mux, BaseConfig: &http.Server{
+		Handler: mux, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}})
+}
+
+func (s *accessServer) authenticate(w http.ResponseWriter, r *http.Request) {
+	var q TokenQuestion
+	if !readQuestion(w, r, &q) {
+		return
+	}
+	id, ok, err := s.auth.Authenticate(r.Context(), s.id, q.Token)
+	switch {
+	case err != nil:
+		s.line("error", "could not authenticate", "error", err.Error())
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	case ok:
+		s.line("info", "access granted", "arn", first(id.Extra["arn"], id.Extra["canonicalArn"]), "groups", strings.Join(id.Groups, ","), "uid", id.UID, "username", id.Username)
+	default:
+		s.line("warning", "access denied")
+	}
+	writeAnswer(w, TokenAnswer{OK: ok, Identity: id})
+}
+
+func (s *accessServer) authorize(w http.ResponseWriter, r *http.Request) {
+	var q controlplane.Attributes
+	if !readQuestion(w, r, &q) {
+		return
+	}
+	allowed, reason, err := s.auth.Authorize(r.Context(), s.id, q)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeAnswer(w, AccessAnswer{Allowed: allowed, Reason: reason})
+}
+
+// line writes one logfmt line: fields come in pairs.
+func (s *accessServer) line(level, msg string, fields ...string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "time=%q level=%s msg=%q", s.clock.Now().UTC().Format("2006-01-02T15:04:05Z"), level, msg)
+	for i := 0; i+1 < len(fields); i += 2 {
+		fmt.Fprintf(&b, " %s=%q", fields[i], fields[i+1])
+	}
+	b.WriteByte('\n')
+	if _, err := io.WriteString(s.lines, b.String()); err != nil {
+		s.log.Debug("authenticator log", "error", err)
+	}
+}
+
+func first(lists ...[]string) string {
+	for _, l := range lists {
+		if len(l) > 0 {
+			return l[0]
+		}
+	}
+	return ""
+}
+
+func readQuestion(w http.ResponseWriter, r *http.Request, into any) bool {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuestion)).Decode(into); err != nil {
+		http.Error(w, "malformed question: "+err.Error(), http.StatusBadRequest)
+		return false
+	}
+	return true
+}
+
+func writeAnswer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // a child that went away needs no answer
+}

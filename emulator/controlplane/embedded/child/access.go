@@ -1,0 +1,185 @@
+package child
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/group"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	authenticatorunion "k8s.io/apiserver/pkg/authentication/request/union"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	tokencache "k8s.io/apiserver/pkg/authentication/token/cache"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	authorizerunion "k8s.io/apiserver/pkg/authorization/union"
+	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
+)
+
+const (
+	awsTokenPrefix = "k8s-aws-v1."
+	// awsTokenTTL is how long an accepted token is not asked about again. Access
+	// that was taken away ends within it.
+	awsTokenTTL = 5 * time.Second
+	// accessTimeout bounds a question, for an API server that hangs helps nobody.
+	accessTimeout = 10 * time.Second
+)
+
+// access asks the parent who a token belongs to and what its access policies allow.
+type access struct{ client *http.Client }
+
+// dialAccess uses the one inherited socket for all requests.
+func dialAccess() (*access, error) {
+	f := os.NewFile(embedded.AccessFD, "access")
+	conn, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("access socket: %w", err)
+	}
+	var once sync.Once
+	return &access{&http.Client{Timeout: accessTimeout, Transport: &http2.Transport{
+		AllowHTTP: true, StrictMaxConcurrentStreams: true,
+		DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) {
+			err := errors.New("access socket is gone")
+			once.Do(func() { err = nil })
+			return conn, err
+		},
+	}}}, nil
+}
+
+func (a *access) ask(ctx context.Context, path string, question, answer any) error {
+	b, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ekslocal"+path, bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	res, err := a.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10))
+		return fmt.Errorf("%s: %s", res.Status, bytes.TrimSpace(text))
+	}
+	return json.NewDecoder(res.Body).Decode(answer)
+}
+
+// AuthenticateToken answers for the tokens of aws eks get-token only.
+func (a *access) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	if !strings.HasPrefix(token, awsTokenPrefix) {
+		return nil, false, nil
+	}
+	var r embedded.TokenAnswer
+	if err := a.ask(ctx, embedded.PathAuthenticate, embedded.TokenQuestion{Token: token}, &r); err != nil {
+		return nil, false, fmt.Errorf("asking about an AWS token: %w", err)
+	}
+	if !r.OK {
+		return nil, false, nil
+	}
+	return &authenticator.Response{User: &user.DefaultInfo{
+		Name: r.Identity.Username, UID: r.Identity.UID, Groups: r.Identity.Groups, Extra: r.Identity.Extra,
+	}}, true, nil
+}
+
+// authenticator puts AWS tokens and the controllers' before what the API server
+// accepts anyway.
+func (a *access) authenticator(ids *controllerIdentities, existing authenticator.Request) authenticator.Request {
+	aws := tokencache.New(a, false, awsTokenTTL, 0)
+	return authenticatorunion.New(
+		group.NewAuthenticatedGroupAdder(bearertoken.New(ids)),
+		group.NewAuthenticatedGroupAdder(bearertoken.New(aws)),
+		existing,
+	)
+}
+
+// authorizer asks about EKS access policies what RBAC had no opinion on. They are
+// only ever bound to AWS identities, so the system's own are not asked about.
+func (a *access) authorizer(existing authorizer.Authorizer) authorizer.Authorizer {
+	ours := authorizer.AuthorizerFunc(func(ctx context.Context, r authorizer.Attributes) (authorizer.Decision, string, error) {
+		u := r.GetUser()
+		if u == nil || strings.HasPrefix(u.GetName(), "system:") {
+			return authorizer.DecisionNoOpinion, "", nil
+		}
+		q := controlplane.Attributes{
+			Username: u.GetName(), Groups: u.GetGroups(), Extra: u.GetExtra(), Verb: r.GetVerb(),
+		}
+		if r.IsResourceRequest() {
+			q.APIGroup, q.Resource, q.Subresource = r.GetAPIGroup(), r.GetResource(), r.GetSubresource()
+			q.Namespace, q.Name = r.GetNamespace(), r.GetName()
+		} else {
+			q.Path = r.GetPath()
+		}
+		var answer embedded.AccessAnswer
+		if err := a.ask(ctx, embedded.PathAuthorize, q, &answer); err != nil {
+			return authorizer.DecisionNoOpinion, "", fmt.Errorf("asking about access policies: %w", err)
+		}
+		if answer.Allowed {
+			return authorizer.DecisionAllow, answer.Reason, nil
+		}
+		return authorizer.DecisionNoOpinion, "", nil // a reason would end up in the client's error, unlike EKS's
+	})
+	return authorizerunion.New(existing, ours)
+}
+
+// controllerIdentities makes each controller of kube-controller-manager act as its
+// own service account, as on EKS: RBAC limits it and the audit log names it.
+// --use-service-account-credentials does the same with a token request, a
+// connection and a client per controller; here one connection carries them all,
+// each request with a secret of this process and the controller's name, which its
+// client puts last into the user agent.
+type controllerIdentities struct {
+	secret string
+	known  map[string]bool
+}
+
+func newControllerIdentities() *controllerIdentities {
+	c := &controllerIdentities{secret: "ekslocal-controller." + rand.Text() + ".", known: map[string]bool{}}
+	for _, r := range bootstrappolicy.ControllerRoles() {
+		c.known[strings.TrimPrefix(r.Name, "system:controller:")] = true
+	}
+	return c
+}
+
+func (c *controllerIdentities) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripperFunc(func(r *http.Request) (*http.Response, error) {
+		agent := r.UserAgent()
+		if name := agent[strings.LastIndexByte(agent, '/')+1:]; c.known[name] {
+			r = r.Clone(r.Context())
+			r.Header.Set("Authorization", "Bearer "+c.secret+name)
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+// AuthenticateToken knows the tokens that wrap sends.
+func (c *controllerIdentities) AuthenticateToken(_ context.Context, token string) (*authenticator.Response, bool, error) {
+	name, ok := strings.CutPrefix(token, c.secret)
+	if !ok || !c.known[name] {
+		return nil, false, nil
+	}
+	return &authenticator.Response{User: serviceaccount.UserInfo("kube-system", name, "")}, true, nil
+}
+
+type roundTripperFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripperFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

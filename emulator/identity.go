@@ -1,0 +1,118 @@
+package emulator
+
+import (
+	"context"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/ekslocal/ekslocal/emulator/authn"
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
+	"github.com/ekslocal/ekslocal/emulator/service/ec2"
+	"github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/service/iam"
+	"github.com/ekslocal/ekslocal/emulator/store"
+)
+
+// records answers questions that one part of the emulator has about another's
+// records: who made a cluster, what an access entry says, an instance's name.
+type records struct{ store *store.Store }
+
+var (
+	_ authn.Clusters  = records{}
+	_ authn.Entries   = records{}
+	_ authn.Instances = records{}
+)
+
+func (r records) find(clusterID string) *eks.Cluster {
+	for _, c := range eks.Clusters.ListAll(r.store) {
+		if strings.EqualFold(c.ID, clusterID) {
+			return c
+		}
+	}
+	return nil
+}
+
+// Cluster implements authn.Clusters.
+func (r records) Cluster(_ context.Context, id string) (authn.Cluster, bool) {
+	c := r.find(id)
+	if c == nil {
+		return authn.Cluster{}, false
+	}
+	out := authn.Cluster{Scope: c.Scope, Name: *c.Resource.Name, CreatorARN: c.CreatorARN, CreatorIsAdmin: c.CreatorIsAdmin}
+	if a := c.Resource.AccessConfig; a != nil {
+		out.AuthenticationMode = string(a.AuthenticationMode)
+	}
+	return out, true
+}
+
+// AccessEntry implements authn.Entries.
+func (r records) AccessEntry(_ context.Context, scope awsid.Scope, cluster, principal string) (authn.Entry, bool) {
+	for _, e := range eks.AccessEntries.ListPrefix(r.store, scope, eks.ClusterPrefix(cluster)) {
+		canonical, err := authn.CanonicalARN(aws.ToString(e.Resource.PrincipalArn))
+		if err != nil || canonical != principal {
+			continue
+		}
+		out := authn.Entry{
+			PrincipalARN: *e.Resource.PrincipalArn, PrincipalID: e.PrincipalID, Username: aws.ToString(e.Resource.Username),
+			Groups: e.Resource.KubernetesGroups, Type: aws.ToString(e.Resource.Type),
+		}
+		for _, p := range e.Policies {
+			a := authn.PolicyAssociation{PolicyARN: aws.ToString(p.PolicyArn)}
+			if p.AccessScope != nil {
+				a.ScopeType, a.Namespaces = string(p.AccessScope.Type), p.AccessScope.Namespaces
+			}
+			out.Policies = append(out.Policies, a)
+		}
+		return out, true
+	}
+	return authn.Entry{}, false
+}
+
+// PrivateDNSName implements authn.Instances.
+func (r records) PrivateDNSName(_ context.Context, scope awsid.Scope, id string) (string, bool) {
+	i := ec2.Instances.Get(r.store, scope, id)
+	if i == nil || i.PrivateDnsName == nil {
+		return "", false
+	}
+	return *i.PrivateDnsName, true
+}
+
+// SigningKey implements oidc.Keys.
+func (r records) SigningKey(_ context.Context, id string) ([]byte, bool) {
+	c := r.find(id)
+	if c == nil || len(c.SAKey) == 0 {
+		return nil, false
+	}
+	return c.SAKey, true
+}
+
+// principals finds for EKS who an ARN belongs to.
+type principals struct{ iam *iam.Service }
+
+// Principal implements eks.IAM.
+func (p principals) Principal(ctx context.Context, arn string) (eks.Principal, bool) {
+	a, err := awsid.ParseARN(arn)
+	if err != nil || a.Service != "iam" {
+		return eks.Principal{}, false
+	}
+	kind, name, _ := strings.Cut(a.Resource, "/")
+	switch kind {
+	case "root":
+		return eks.Principal{ARN: arn, ID: a.Account}, true
+	case "user":
+		id, ok := p.iam.UserByARN(ctx, a.Account, arn)
+		return eks.Principal{ARN: arn, ID: id}, ok
+	case "role":
+		r, ok := p.iam.Role(ctx, a.Account, name[strings.LastIndex(name, "/")+1:])
+		// STS and aws-auth know roles without their path; with one it must be right.
+		if !ok || (strings.Contains(name, "/") && r.ARN != arn) {
+			return eks.Principal{}, false
+		}
+		return eks.Principal{ARN: r.ARN, ID: r.ID, TrustsService: func(service string) bool {
+			return policy.TrustsService(r.Trust, service)
+		}}, true
+	}
+	return eks.Principal{}, false
+}

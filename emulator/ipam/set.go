@@ -1,0 +1,236 @@
+// Package ipam allocates addresses and prefixes out of CIDR blocks, and models
+// how the VPC CNI hands the addresses of a node's interfaces to its pods.
+package ipam
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"slices"
+)
+
+// Errors of Pool.
+var (
+	// ErrFull means that no address is free.
+	ErrFull = errors.New("no free address")
+	// ErrNoPrefix means that no aligned block of the asked size is free, though
+	// single addresses may be.
+	ErrNoPrefix = errors.New("no free prefix")
+	// ErrInUse means that the asked address is taken.
+	ErrInUse = errors.New("address is in use")
+	// ErrOutside means that the asked address is not in the pool's block, or is
+	// one that AWS keeps to itself.
+	ErrOutside = errors.New("address is not in the block")
+)
+
+// Range is a run of addresses, both ends included.
+type Range struct {
+	From netip.Addr
+	To   netip.Addr
+}
+
+// Pool knows which addresses of a CIDR block are taken; who holds them is the
+// business of its owner. It survives encoding/json. It is not safe for
+// concurrent use: it lives in a store record, whose transactions guard it.
+//
+// Taken addresses are kept as sorted, disjoint, non-adjacent runs: lowest-free
+// choice keeps them few, so that a /16 with thousands of addresses stays a record
+// of some hundred bytes. (A bitmap was rejected: 8 KiB per write for a /16, and no
+// IPv6.)
+type Pool struct {
+	CIDR netip.Prefix
+	Used []Range `json:",omitempty"`
+	// Reserved counts the addresses in Used that AWS keeps to itself.
+	Reserved int
+}
+
+// NewSubnet returns the pool of a VPC subnet. AWS keeps the first four and the
+// last address of each: network, router, DNS, future use and broadcast.
+func NewSubnet(cidr netip.Prefix) *Pool {
+	cidr = cidr.Masked()
+	first, last := cidr.Addr(), Last(cidr)
+	p := &Pool{CIDR: cidr, Reserved: 5}
+	to := first
+	for range 3 {
+		to = to.Next()
+	}
+	p.Used = []Range{{first, to}, {last, last}}
+	return p
+}
+
+// Clone returns an independent copy.
+func (p *Pool) Clone() *Pool {
+	c := *p
+	c.Used = slices.Clone(p.Used)
+	return &c
+}
+
+// Taken returns how many addresses are taken beyond the reserved ones.
+func (p *Pool) Taken() int {
+	n := -p.Reserved
+	for _, r := range p.Used {
+		n += distance(r.From, r.To) + 1
+	}
+	return n
+}
+
+// Free returns how many addresses are free, at most math.MaxInt32.
+func (p *Pool) Free() int {
+	host := p.CIDR.Addr().BitLen() - p.CIDR.Bits()
+	if host >= 31 {
+		return 1<<31 - 1
+	}
+	return 1<<host - p.Reserved - p.Taken()
+}
+
+// IsFree tells whether a is in the block and not taken.
+func (p *Pool) IsFree(a netip.Addr) bool {
+	_, used := p.find(a)
+	return p.CIDR.Contains(a) && !used
+}
+
+// Take takes one particular address.
+func (p *Pool) Take(a netip.Addr) error {
+	if !p.CIDR.Contains(a) {
+		return fmt.Errorf("%s, block %s: %w", a, p.CIDR, ErrOutside)
+	}
+	if p.isReserved(a) {
+		return fmt.Errorf("%s is reserved in %s: %w", a, p.CIDR, ErrOutside)
+	}
+	if _, used := p.find(a); used {
+		return fmt.Errorf("%s: %w", a, ErrInUse)
+	}
+	p.add(Range{a, a})
+	return nil
+}
+
+// TakeFree takes the n lowest free addresses, or none with ErrFull.
+func (p *Pool) TakeFree(n int) ([]netip.Addr, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	if n > p.Free() {
+		return nil, fmt.Errorf("%d of %s, %d free: %w", n, p.CIDR, p.Free(), ErrFull)
+	}
+	out := make([]netip.Addr, 0, n)
+	var taken []Range
+	for from, to := range p.gaps() {
+		r := Range{from, from}
+		for out = append(out, from); len(out) < n && r.To != to; out = append(out, r.To) {
+			r.To = r.To.Next()
+		}
+		taken = append(taken, r)
+		if len(out) == n {
+			break
+		}
+	}
+	for _, r := range taken {
+		p.add(r)
+	}
+	return out, nil
+}
+
+// TakePrefix takes the lowest aligned free block of that length.
+func (p *Pool) TakePrefix(bits int) (netip.Prefix, error) {
+	for from, to := range p.gaps() {
+		blk, ok := align(from, bits)
+		if ok && p.CIDR.Contains(blk.Addr()) && Last(blk).Compare(to) <= 0 {
+			p.add(Range{blk.Addr(), Last(blk)})
+			return blk, nil
+		}
+	}
+	return netip.Prefix{}, fmt.Errorf("a /%d of %s: %w", bits, p.CIDR, ErrNoPrefix)
+}
+
+// TakeBlock takes one particular block.
+func (p *Pool) TakeBlock(b netip.Prefix) error {
+	if b != b.Masked() || !Contains(p.CIDR, b) {
+		return fmt.Errorf("%s, block %s: %w", b, p.CIDR, ErrOutside)
+	}
+	for _, r := range p.Used {
+		if r.From.Compare(Last(b)) <= 0 && r.To.Compare(b.Addr()) >= 0 {
+			return fmt.Errorf("%s: %w", b, ErrInUse)
+		}
+	}
+	p.add(Range{b.Addr(), Last(b)})
+	return nil
+}
+
+// Release frees an address; freeing a free or reserved one does nothing.
+func (p *Pool) Release(a netip.Addr) {
+	if !p.isReserved(a) {
+		p.remove(Range{a, a})
+	}
+}
+
+// ReleaseBlock frees every address of b.
+func (p *Pool) ReleaseBlock(b netip.Prefix) { p.remove(Range{b.Addr(), Last(b)}) }
+
+func (p *Pool) isReserved(a netip.Addr) bool {
+	if p.Reserved == 0 {
+		return false
+	}
+	return a == Last(p.CIDR) || p.CIDR.Contains(a) && distance(p.CIDR.Addr(), a) < p.Reserved-1
+}
+
+// find returns the index of the run that holds a, or where one would go.
+func (p *Pool) find(a netip.Addr) (int, bool) {
+	return slices.BinarySearchFunc(p.Used, a, func(r Range, a netip.Addr) int {
+		switch {
+		case r.To.Less(a):
+			return -1
+		case a.Less(r.From):
+			return 1
+		}
+		return 0
+	})
+}
+
+// gaps yields the runs of free addresses in order.
+func (p *Pool) gaps() iter.Seq2[netip.Addr, netip.Addr] {
+	return func(yield func(from, to netip.Addr) bool) {
+		next := p.CIDR.Addr()
+		for _, r := range p.Used {
+			if next.Less(r.From) && !yield(next, r.From.Prev()) {
+				return
+			}
+			next = r.To.Next()
+		}
+		if next.IsValid() && p.CIDR.Contains(next) {
+			yield(next, Last(p.CIDR))
+		}
+	}
+}
+
+// add puts r, which overlaps no run, among the runs and joins its neighbours.
+func (p *Pool) add(r Range) {
+	i, _ := p.find(r.From)
+	if i < len(p.Used) && p.Used[i].From == r.To.Next() {
+		r.To = p.Used[i].To
+		p.Used = slices.Delete(p.Used, i, i+1)
+	}
+	if i > 0 && p.Used[i-1].To.Next() == r.From {
+		p.Used[i-1].To = r.To
+		return
+	}
+	p.Used = slices.Insert(p.Used, i, r)
+}
+
+// remove takes r out of the runs, splitting those it overlaps.
+func (p *Pool) remove(r Range) {
+	out := make([]Range, 0, len(p.Used)+1)
+	for _, u := range p.Used {
+		if u.To.Less(r.From) || r.To.Less(u.From) {
+			out = append(out, u)
+			continue
+		}
+		if u.From.Less(r.From) {
+			out = append(out, Range{u.From, r.From.Prev()})
+		}
+		if r.To.Less(u.To) {
+			out = append(out, Range{r.To.Next(), u.To})
+		}
+	}
+	p.Used = out
+}

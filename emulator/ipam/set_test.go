@@ -1,0 +1,161 @@
+package ipam
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSubnetKeepsAWSsFive(t *testing.T) {
+	p := NewSubnet(netip.MustParsePrefix("10.0.1.0/28"))
+	if p.Free() != 11 || p.Taken() != 0 {
+		t.Fatalf("free %d, taken %d", p.Free(), p.Taken())
+	}
+	for _, a := range []string{"10.0.1.0", "10.0.1.3", "10.0.1.15", "10.0.2.1"} {
+		if err := p.Take(netip.MustParseAddr(a)); !errors.Is(err, ErrOutside) {
+			t.Errorf("Take(%s) = %v", a, err)
+		}
+		p.Release(netip.MustParseAddr(a))
+	}
+	got, err := p.TakeFree(11)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got[0].String() != "10.0.1.4" || got[10].String() != "10.0.1.14" {
+		t.Errorf("got %v", got)
+	}
+	if _, err := p.TakeFree(1); !errors.Is(err, ErrFull) {
+		t.Errorf("full pool: %v", err)
+	}
+	if len(p.Used) != 1 {
+		t.Errorf("runs not joined: %v", p.Used)
+	}
+	p.Release(got[3])
+	if err := p.Take(got[4]); !errors.Is(err, ErrInUse) {
+		t.Errorf("Take of a taken address: %v", err)
+	}
+	if again, err := p.TakeFree(1); err != nil || again[0] != got[3] {
+		t.Errorf("TakeFree = %v, %v", again, err)
+	}
+}
+
+func TestPrefixes(t *testing.T) {
+	p := NewSubnet(netip.MustParsePrefix("10.0.0.0/26"))
+	if _, err := p.TakeFree(1); err != nil { // 10.0.0.4 spoils the first /28 further
+		t.Fatal(err)
+	}
+	for _, want := range []string{"10.0.0.16/28", "10.0.0.32/28"} {
+		got, err := p.TakePrefix(28)
+		if err != nil || got.String() != want {
+			t.Fatalf("got %v, %v; want %s", got, err, want)
+		}
+	}
+	if _, err := p.TakePrefix(28); !errors.Is(err, ErrNoPrefix) {
+		t.Errorf("fragmented: %v", err)
+	}
+	if p.Free() != 64-5-1-32 {
+		t.Errorf("free %d", p.Free())
+	}
+	b := netip.MustParsePrefix("10.0.0.16/28")
+	if err := p.TakeBlock(b); !errors.Is(err, ErrInUse) {
+		t.Errorf("TakeBlock: %v", err)
+	}
+	p.ReleaseBlock(b)
+	if err := p.TakeBlock(b); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	p := NewSubnet(netip.MustParsePrefix("2600:1f18::/64"))
+	got, err := p.TakeFree(2)
+	if err != nil || got[0].String() != "2600:1f18::4" {
+		t.Fatalf("%v, %v", got, err)
+	}
+	b, err := p.TakePrefix(80)
+	if err != nil || b.String() != "2600:1f18:0:0:1::/80" {
+		t.Fatalf("%v, %v", b, err)
+	}
+	if p.Free() != 1<<31-1 {
+		t.Errorf("free %d", p.Free())
+	}
+}
+
+// TestAgainstMap runs random histories against a plain map.
+func TestAgainstMap(t *testing.T) {
+	for seed := range uint64(20) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		cidr := netip.MustParsePrefix("10.9.0.0/24")
+		p, model := NewSubnet(cidr), map[netip.Addr]bool{}
+		var held []netip.Addr
+		for range 2000 {
+			switch rnd.IntN(4) {
+			case 0, 1:
+				got, err := p.TakeFree(1 + rnd.IntN(5))
+				for _, a := range got {
+					if model[a] {
+						t.Fatalf("seed %d: %s given twice", seed, a)
+					}
+					model[a] = true
+					held = append(held, a)
+				}
+				if err != nil && !errors.Is(err, ErrFull) {
+					t.Fatal(err)
+				}
+			case 2:
+				if b, err := p.TakePrefix(28); err == nil {
+					for a := b.Addr(); b.Contains(a); a = a.Next() {
+						if model[a] {
+							t.Fatalf("seed %d: %s given twice", seed, a)
+						}
+						model[a] = true
+						held = append(held, a)
+					}
+				}
+			case 3:
+				for range min(len(held), 8) {
+					i := rnd.IntN(len(held))
+					p.Release(held[i])
+					delete(model, held[i])
+					held[i] = held[len(held)-1]
+					held = held[:len(held)-1]
+				}
+			}
+			if p.Taken() != len(model) || p.Free() != 251-len(model) {
+				t.Fatalf("seed %d: taken %d, free %d, model %d", seed, p.Taken(), p.Free(), len(model))
+			}
+			for i := 1; i < len(p.Used); i++ {
+				if !p.Used[i-1].To.Next().Less(p.Used[i].From) {
+					t.Fatalf("seed %d: runs touch: %v", seed, p.Used)
+				}
+			}
+		}
+		raw, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := new(Pool)
+		if err := json.Unmarshal(raw, back); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(p.Used, back.Used, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+func BenchmarkTakeFree(b *testing.B) {
+	p := NewSubnet(netip.MustParsePrefix("10.0.0.0/16"))
+	for i := range b.N {
+		if i%60000 == 0 {
+			p = NewSubnet(netip.MustParsePrefix("10.0.0.0/16"))
+		}
+		if _, err := p.TakeFree(1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

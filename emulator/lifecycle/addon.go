@@ -1,0 +1,231 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/fixtures/addons"
+)
+
+// addonGrace is how long a new or updated add-on may come up before it shows as
+// DEGRADED.
+const addonGrace = 5 * time.Second
+
+// An add-on's states and what ends each:
+//
+//	CREATING  installed and healthy -> ACTIVE; not healthy after addonGrace -> DEGRADED; conflict -> CREATE_FAILED
+//	ACTIVE    its workloads lack replicas -> DEGRADED
+//	DEGRADED  its workloads have all replicas -> ACTIVE
+//	UPDATING  as CREATING; conflict -> UPDATE_FAILED
+//	DELETING  its objects gone -> no record
+func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, error) {
+	a := ekssvc.Addons.Get(l.Store, k.Scope, k.ID)
+	if a == nil {
+		return 0, nil
+	}
+	c := ekssvc.Clusters.Get(l.Store, k.Scope, *a.Resource.ClusterName)
+	if c == nil {
+		return 0, nil
+	}
+	rt := l.runtimeOf(c.ID)
+	if rt == nil || !c.Bootstrapped {
+		if rt != nil {
+			return minVisible, nil
+		}
+		return 0, nil // the runtime's start enqueues the cluster's add-ons
+	}
+	switch a.Resource.Status {
+	case ekstypes.AddonStatusCreating, ekstypes.AddonStatusUpdating:
+		return l.installAddon(ctx, c, a, rt)
+	case ekstypes.AddonStatusActive, ekstypes.AddonStatusDegraded:
+		return 0, l.watchAddon(ctx, c, a, rt)
+	case ekstypes.AddonStatusDeleting:
+		return 0, l.deleteAddon(ctx, c, a, rt)
+	}
+	return 0, nil
+}
+
+// params is what manifests are made with for a cluster.
+func (l *Lifecycle) params(c *ekssvc.Cluster) addons.Params {
+	return addons.Params{
+		ClusterName: *c.Resource.Name, Region: c.Scope.Region, Account: c.Scope.Account, VPCID: aws.ToString(c.Resource.ResourcesVpcConfig.VpcId),
+		ClusterEndpoint: l.Endpoint(c.Port), ServiceCIDR: serviceCIDR(c),
+	}
+}
+
+func (l *Lifecycle) addonObjects(c *ekssvc.Cluster, a *ekssvc.Addon) ([]unstructured.Unstructured, error) {
+	p := l.params(c)
+	p.ConfigurationValues = a.Desired.ConfigurationValues
+	p.ServiceAccountRoleARN = a.Desired.ServiceAccountRoleARN
+	return addons.Manifests(*a.Resource.AddonName, a.Desired.Version, p)
+}
+
+func (l *Lifecycle) installAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) (time.Duration, error) {
+	objs, err := l.addonObjects(c, a)
+	if err != nil {
+		return 0, err
+	}
+	if err := l.applyAddon(ctx, a, rt, objs); apierrors.IsConflict(err) {
+		return 0, l.addonConflict(ctx, a, err)
+	} else if err != nil {
+		return 0, err
+	}
+	age := l.Clock.Since(aws.ToTime(a.Resource.ModifiedAt))
+	healthy := rt.healthy(objs)
+	if age < minVisible {
+		return minVisible - age, nil
+	}
+	if !healthy && age < addonGrace {
+		return addonGrace - age, nil // or sooner, when the workloads change
+	}
+	return 0, l.editAddon(ctx, a, func(tx *store.Tx, now *ekssvc.Addon) bool {
+		if now.Generation != a.Generation || now.Resource.Status == ekstypes.AddonStatusDeleting {
+			return false
+		}
+		now.Applied()
+		setAddonHealth(now, healthy)
+		if now.UpdateID != "" {
+			ekssvc.FinishUpdate(tx, now.Scope, *now.Resource.ClusterName, now.UpdateID)
+			now.UpdateID = ""
+		}
+		return true
+	})
+}
+
+// applyAddon installs by the add-on's conflict mode. PRESERVE leaves each object
+// in which a user changed one of our fields as it is.
+func (l *Lifecycle) applyAddon(ctx context.Context, a *ekssvc.Addon, rt *runtime, objs []unstructured.Unstructured) error {
+	switch a.Desired.ResolveConflicts {
+	case ekstypes.ResolveConflictsOverwrite:
+		return rt.applier.apply(ctx, objs, true)
+	case ekstypes.ResolveConflictsPreserve:
+		for _, o := range objs {
+			if err := rt.applier.apply(ctx, []unstructured.Unstructured{o}, false); err != nil && !apierrors.IsConflict(err) {
+				return err
+			}
+		}
+		return nil
+	}
+	return rt.applier.apply(ctx, objs, false)
+}
+
+func (l *Lifecycle) addonConflict(ctx context.Context, a *ekssvc.Addon, conflict error) error {
+	msg := "Conflicts found when trying to apply. Will not continue due to resolve conflicts mode. Conflicts:\n" + conflict.Error()
+	return l.editAddon(ctx, a, func(tx *store.Tx, now *ekssvc.Addon) bool {
+		if now.Generation != a.Generation {
+			return false
+		}
+		now.Resource.Health = &ekstypes.AddonHealth{Issues: []ekstypes.AddonIssue{{Code: ekstypes.AddonIssueCodeConfigurationConflict, Message: &msg}}}
+		switch now.Resource.Status {
+		case ekstypes.AddonStatusCreating:
+			now.Resource.Status = ekstypes.AddonStatusCreateFailed
+		case ekstypes.AddonStatusUpdating:
+			now.Resource.Status = ekstypes.AddonStatusUpdateFailed
+			ekssvc.FinishUpdate(tx, now.Scope, *now.Resource.ClusterName, now.UpdateID, ekstypes.ErrorDetail{
+				ErrorCode: ekstypes.ErrorCodeConfigurationConflict, ErrorMessage: &msg, ResourceIds: []string{*now.Resource.AddonName},
+			})
+			now.UpdateID = ""
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+// watchAddon moves an installed add-on between ACTIVE and DEGRADED.
+func (l *Lifecycle) watchAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) error {
+	objs, err := l.addonObjects(c, a)
+	if err != nil {
+		return err
+	}
+	healthy := rt.healthy(objs)
+	if healthy == (a.Resource.Status == ekstypes.AddonStatusActive) {
+		return nil
+	}
+	return l.editAddon(ctx, a, func(_ *store.Tx, now *ekssvc.Addon) bool {
+		if now.Generation != a.Generation || now.Resource.Status != a.Resource.Status {
+			return false
+		}
+		setAddonHealth(now, healthy)
+		return true
+	})
+}
+
+func setAddonHealth(a *ekssvc.Addon, healthy bool) {
+	if healthy {
+		a.Resource.Status, a.Resource.Health = ekstypes.AddonStatusActive, &ekstypes.AddonHealth{Issues: []ekstypes.AddonIssue{}}
+		return
+	}
+	a.Resource.Status = ekstypes.AddonStatusDegraded
+	a.Resource.Health = &ekstypes.AddonHealth{Issues: []ekstypes.AddonIssue{{
+		Code:    ekstypes.AddonIssueCodeInsufficientNumberOfReplicas,
+		Message: aws.String("The add-on is unhealthy because it doesn't have the desired number of replicas."),
+	}}}
+}
+
+func (l *Lifecycle) deleteAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) error {
+	if !a.Preserve {
+		objs, err := l.addonObjects(c, a)
+		if err != nil {
+			return err
+		}
+		if err := rt.applier.remove(ctx, objs); err != nil {
+			return err
+		}
+	}
+	return l.Store.Update(ctx, func(tx *store.Tx) error {
+		id := ekssvc.ChildID(*a.Resource.ClusterName, *a.Resource.AddonName)
+		if now := ekssvc.Addons.Get(tx, a.Scope, id); now == nil || now.ID != a.ID {
+			return nil
+		}
+		ekssvc.Addons.Delete(tx, a.Scope, id)
+		return nil
+	})
+}
+
+// editAddon changes an add-on's record unless it is gone or was made again under
+// its name. f answers false to leave it alone.
+func (l *Lifecycle) editAddon(ctx context.Context, a *ekssvc.Addon, f func(tx *store.Tx, a *ekssvc.Addon) bool) error {
+	id := ekssvc.ChildID(*a.Resource.ClusterName, *a.Resource.AddonName)
+	err := l.Store.Update(ctx, func(tx *store.Tx) error {
+		now := ekssvc.Addons.Edit(tx, a.Scope, id)
+		if now == nil || now.ID != a.ID || !f(tx, now) {
+			return nil
+		}
+		ekssvc.Addons.Put(tx, a.Scope, id, now)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("add-on %s: %w", id, err)
+	}
+	return nil
+}
+
+// bootstrap puts into a new cluster what every EKS cluster has and, unless
+// declined, vpc-cni, kube-proxy and coredns as self-managed add-ons at their
+// default versions.
+func (l *Lifecycle) bootstrap(ctx context.Context, c *ekssvc.Cluster, rt *runtime) error {
+	p := l.params(c)
+	objs, err := addons.ClusterObjects(p)
+	if err != nil {
+		return err
+	}
+	if c.BootstrapSelfManagedAddons {
+		for _, a := range addons.SelfManaged() {
+			more, err := addons.Manifests(a.Name, a.Default(c.RunningVersion), p)
+			if err != nil {
+				return err
+			}
+			objs = append(objs, more...)
+		}
+	}
+	return rt.applier.apply(ctx, objs, true)
+}

@@ -1,0 +1,234 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/oidc"
+	"github.com/ekslocal/ekslocal/emulator/pki"
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/store"
+)
+
+// A cluster's states and what ends each:
+//
+//	CREATING  every step of creation done -> ACTIVE; no success in createTimeout -> FAILED
+//	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING
+//	UPDATING  the update applied, or failed -> ACTIVE
+//	DELETING  everything of it gone -> no record
+//	FAILED    deletion -> DELETING
+
+// createTimeout is how long creation may fail before the cluster is FAILED.
+const createTimeout = 3 * time.Minute
+
+// step is one idempotent piece of work on a cluster; it reads the record it is
+// given and writes its result into the stored one.
+type step struct {
+	name string
+	do   func(ctx context.Context, c *ekssvc.Cluster) error
+}
+
+func (l *Lifecycle) creation() []step {
+	return []step{
+		{"make keys", l.makeKeys},
+		{"make the cluster security group", l.makeSecurityGroup},
+		{"make the control plane's network interfaces", l.makeInterfaces},
+		{"start the control plane", l.startControlPlane},
+		{"become active", l.activate},
+	}
+}
+
+func (l *Lifecycle) reconcileCluster(ctx context.Context, k key) (time.Duration, error) {
+	c := ekssvc.Clusters.Get(l.Store, k.Scope, k.ID)
+	if c == nil {
+		return 0, nil
+	}
+	switch c.Resource.Status {
+	case ekstypes.ClusterStatusCreating, ekstypes.ClusterStatusPending:
+		return 0, l.createCluster(ctx, k, c)
+	case ekstypes.ClusterStatusActive:
+		return l.keepCluster(ctx, c)
+	case ekstypes.ClusterStatusUpdating:
+		if _, err := l.keepCluster(ctx, c); err != nil {
+			return 0, err
+		}
+		return l.updateCluster(ctx, c)
+	case ekstypes.ClusterStatusDeleting:
+		return l.deleteCluster(ctx, k, c)
+	}
+	return 0, nil
+}
+
+func (l *Lifecycle) createCluster(ctx context.Context, k key, c *ekssvc.Cluster) error {
+	for _, s := range l.creation() {
+		if err := s.do(ctx, c); err != nil {
+			err = fmt.Errorf("%s: %w", s.name, err)
+			return errors.Join(err, l.creationFailed(ctx, c, err))
+		}
+		// The next step reads what this one wrote.
+		now := ekssvc.Clusters.Get(l.Store, k.Scope, k.ID)
+		if now == nil || now.ID != c.ID || now.Resource.Status == ekstypes.ClusterStatusDeleting {
+			return nil
+		}
+		c = now
+	}
+	return nil
+}
+
+// creationFailed shows why a cluster does not come up, and gives up in the end.
+func (l *Lifecycle) creationFailed(ctx context.Context, c *ekssvc.Cluster, cause error) error {
+	if ctx.Err() != nil {
+		return nil // the emulator stops: not the cluster's fault
+	}
+	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool {
+		if c.Resource.Status != ekstypes.ClusterStatusCreating {
+			return false
+		}
+		expired := l.Clock.Since(aws.ToTime(c.Resource.CreatedAt)) > createTimeout
+		if h := c.Resource.Health; !expired && h != nil && len(h.Issues) == 1 && *h.Issues[0].Message == cause.Error() {
+			return false // writing the same again would only wake the reconciler ahead of its back-off
+		}
+		c.Resource.Health = &ekstypes.ClusterHealth{Issues: []ekstypes.ClusterIssue{{
+			Code: ekstypes.ClusterIssueCodeInternalFailure, Message: aws.String(cause.Error()), ResourceIds: []string{*c.Resource.Arn},
+		}}}
+		if expired {
+			c.Resource.Status = ekstypes.ClusterStatusFailed
+		}
+		return true
+	})
+}
+
+func (l *Lifecycle) makeKeys(ctx context.Context, c *ekssvc.Cluster) error {
+	if len(c.CACert) > 0 {
+		return nil
+	}
+	ca, err := pki.NewCA("kubernetes", l.Clock.Now())
+	if err != nil {
+		return err
+	}
+	sa, err := l.keys.take()
+	if err != nil {
+		return err
+	}
+	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool {
+		if len(c.CACert) > 0 {
+			return false
+		}
+		c.CACert, c.CAKey, c.SAKey = ca.Cert, ca.Key, sa
+		return true
+	})
+}
+
+// spec is the control plane that a cluster should have at a version.
+func (l *Lifecycle) spec(c *ekssvc.Cluster, version string) controlplane.Spec {
+	return controlplane.Spec{
+		ID: c.ID, Name: *c.Resource.Name, Version: version, ServiceCIDR: serviceCIDR(c), Port: c.Port,
+		Issuer: oidc.Issuer(l.IssuerBase, c.OIDCID()),
+		PKI:    controlplane.PKI{CACert: c.CACert, CAKey: c.CAKey, SAKey: c.SAKey},
+	}
+}
+
+func serviceCIDR(c *ekssvc.Cluster) string {
+	n := c.Resource.KubernetesNetworkConfig
+	if n == nil {
+		return ""
+	}
+	if n.ServiceIpv6Cidr != nil {
+		return *n.ServiceIpv6Cidr
+	}
+	return aws.ToString(n.ServiceIpv4Cidr)
+}
+
+func (l *Lifecycle) startControlPlane(ctx context.Context, c *ekssvc.Cluster) error {
+	version := c.RunningVersion
+	if version == "" {
+		version = c.DesiredVersion
+	}
+	info, err := l.Backend.Create(ctx, l.spec(c, version))
+	if err != nil {
+		return err
+	}
+	if _, err := l.ensureRuntime(c, info); err != nil {
+		return err
+	}
+	if c.RunningVersion == version {
+		return nil
+	}
+	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { c.RunningVersion = version; return true })
+}
+
+func (l *Lifecycle) activate(ctx context.Context, c *ekssvc.Cluster) error {
+	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool {
+		if c.Resource.Status != ekstypes.ClusterStatusCreating {
+			return false
+		}
+		r := &c.Resource
+		r.Status = ekstypes.ClusterStatusActive
+		r.Endpoint = aws.String(l.Endpoint(c.Port))
+		r.CertificateAuthority = &ekstypes.Certificate{Data: aws.String(base64PEM(c.CACert))}
+		r.Identity = &ekstypes.Identity{Oidc: &ekstypes.OIDC{Issuer: aws.String(oidc.Issuer(l.IssuerBase, c.OIDCID()))}}
+		r.Health = &ekstypes.ClusterHealth{Issues: []ekstypes.ClusterIssue{}}
+		return true
+	})
+}
+
+// keepCluster makes what an active cluster consists of run: after a restart of
+// the emulator this is what brings it back.
+func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Duration, error) {
+	rt := l.runtimeOf(c.ID)
+	if rt == nil {
+		if err := l.startControlPlane(ctx, c); err != nil {
+			return 0, fmt.Errorf("start the control plane: %w", err)
+		}
+		if rt = l.runtimeOf(c.ID); rt == nil {
+			return 0, errors.New("the control plane went away")
+		}
+		if err := l.moved(ctx, c); err != nil {
+			return 0, err
+		}
+	}
+	if c.Bootstrapped {
+		return 0, nil
+	}
+	if err := l.bootstrap(ctx, c, rt); err != nil {
+		return 0, fmt.Errorf("install what every new cluster has: %w", err)
+	}
+	return 0, l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { c.Bootstrapped = true; return true })
+}
+
+// moved refreshes the addresses in the record: the emulator may have been started
+// again with another listen address or advertised host.
+func (l *Lifecycle) moved(ctx context.Context, c *ekssvc.Cluster) error {
+	endpoint, issuer := l.Endpoint(c.Port), oidc.Issuer(l.IssuerBase, c.OIDCID())
+	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool {
+		r := &c.Resource
+		if aws.ToString(r.Endpoint) == endpoint && r.Identity != nil && aws.ToString(r.Identity.Oidc.Issuer) == issuer {
+			return false
+		}
+		r.Endpoint, r.Identity = &endpoint, &ekstypes.Identity{Oidc: &ekstypes.OIDC{Issuer: &issuer}}
+		return true
+	})
+}
+
+func (l *Lifecycle) deleteCluster(ctx context.Context, k key, c *ekssvc.Cluster) (time.Duration, error) {
+	l.stopRuntime(c.ID)
+	if err := l.Backend.Delete(ctx, c.ID); err != nil {
+		return 0, fmt.Errorf("delete the control plane: %w", err)
+	}
+	if err := l.removeNetwork(ctx, c); err != nil {
+		return 0, err
+	}
+	return 0, l.Store.Update(ctx, func(tx *store.Tx) error {
+		if now := ekssvc.Clusters.Get(tx, k.Scope, k.ID); now == nil || now.ID != c.ID {
+			return nil
+		}
+		ekssvc.DeleteClusterRecords(tx, k.Scope, k.ID)
+		return nil
+	})
+}

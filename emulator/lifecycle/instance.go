@@ -1,0 +1,161 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ekslocal/ekslocal/emulator/dataplane"
+	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/fixtures/images"
+	"github.com/ekslocal/ekslocal/fixtures/instancetypes"
+)
+
+// clusterOf is the cluster that an instance belongs to by its tags, "" for none.
+func clusterOf(i *ec2svc.Instance) string {
+	if c := tagOf(i, tagCluster); c != "" {
+		return c
+	}
+	for _, t := range i.Tags {
+		if c, ok := strings.CutPrefix(aws.ToString(t.Key), "kubernetes.io/cluster/"); ok && aws.ToString(t.Value) == "owned" {
+			return c
+		}
+	}
+	return ""
+}
+
+// reconcileInstance joins an instance to its cluster when it runs, and takes its
+// node away when it does not any more.
+func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration, error) {
+	ctx = asNode(ctx, k.Scope) // the nodes' address pools call EC2
+	i := ec2svc.Instances.Get(l.Store, k.Scope, k.ID)
+	if i == nil {
+		l.Addresses.Forget(k.ID)
+		return 0, nil
+	}
+	name := clusterOf(i)
+	if name == "" || i.State == nil {
+		return 0, nil
+	}
+	c := ekssvc.Clusters.Get(l.Store, k.Scope, name)
+	if c == nil {
+		return 0, nil
+	}
+	rt := l.runtimeOf(c.ID)
+	if rt == nil {
+		return 0, nil // its start enqueues the instance again
+	}
+	node := aws.ToString(i.PrivateDnsName)
+	switch i.State.Name {
+	case ec2types.InstanceStateNameRunning:
+		return l.join(ctx, c, i, rt)
+	case ec2types.InstanceStateNameShuttingDown, ec2types.InstanceStateNameTerminated, ec2types.InstanceStateNameStopping, ec2types.InstanceStateNameStopped:
+		if !rt.owns(node, k.ID) {
+			return 0, nil
+		}
+		// The cloud controller removes the nodes of instances that are gone.
+		if err := rt.fleet.Remove(ctx, node); err != nil {
+			return 0, err
+		}
+		l.Addresses.Forget(k.ID)
+	}
+	return 0, nil
+}
+
+// join registers the node unless its role is not mapped: then the kubelet gets
+// 401s for ever on EKS, so look again now and then.
+func (l *Lifecycle) join(ctx context.Context, c *ekssvc.Cluster, i *ec2svc.Instance, rt *runtime) (time.Duration, error) {
+	group := tagOf(i, tagNodegroup)
+	var ng *ekssvc.Nodegroup
+	if group != "" {
+		if ng = ekssvc.Nodegroups.Get(l.Store, c.Scope, ekssvc.ChildID(*c.Resource.Name, group)); ng == nil {
+			return 0, nil
+		}
+		if !l.Nodes.MayJoin(ctx, c.ID, *ng.Resource.NodeRole) {
+			return 5 * time.Second, nil
+		}
+	} else {
+		return 0, nil // instances that no node group made join by their user data, which is not modelled
+	}
+	n, err := nodeOf(c, ng, i)
+	if err != nil {
+		return 0, err
+	}
+	if err := rt.fleet.Join(ctx, n); err != nil {
+		return 0, err
+	}
+	return 0, nil
+}
+
+// nodeOf is the kubelet that a managed node group's instance boots.
+func nodeOf(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, i *ec2svc.Instance) (dataplane.Node, error) {
+	typ, ok := instancetypes.Lookup(string(i.InstanceType))
+	if !ok {
+		return dataplane.Node{}, fmt.Errorf("instance %s is of unknown type %s", *i.InstanceId, i.InstanceType)
+	}
+	ip, err := netip.ParseAddr(aws.ToString(i.PrivateIpAddress))
+	if err != nil {
+		return dataplane.Node{}, fmt.Errorf("instance %s: %w", *i.InstanceId, err)
+	}
+	im, ok := images.Lookup(c.Scope.Region, aws.ToString(i.ImageId))
+	if !ok { // a custom image: assume one of the cluster's version
+		im, _ = images.EKSImage(c.Scope.Region, c.RunningVersion, images.AL2023, typ.GOARCH())
+	}
+	n := dataplane.Node{
+		Name: *i.PrivateDnsName, InstanceID: *i.InstanceId, InstanceType: typ.Name, Region: c.Scope.Region,
+		Zone: aws.ToString(i.Placement.AvailabilityZone), ZoneID: aws.ToString(i.Placement.AvailabilityZoneId),
+		PrivateIP: ip, AMI: aws.ToString(i.ImageId), KubeletVersion: im.KubeletVersion, Architecture: typ.GOARCH(),
+		VCPUs: typ.VCPUs, MemoryMiB: typ.MemoryMiB, MaxPods: maxPods(typ), Labels: nodegroupLabels(ng, i), Taints: kubernetesTaints(ng.Resource.Taints),
+	}
+	return n, nil
+}
+
+// maxPods is what the AMI computes, capped as managed node groups without a custom
+// image cap it: 110 below 30 vCPU, 250 from there on.
+func maxPods(t *instancetypes.Type) int {
+	limit := 110
+	if t.VCPUs >= 30 {
+		limit = 250
+	}
+	return min(t.MaxPods(), limit)
+}
+
+func nodegroupLabels(ng *ekssvc.Nodegroup, i *ec2svc.Instance) map[string]string {
+	out := map[string]string{
+		"eks.amazonaws.com/nodegroup":                   *ng.Resource.NodegroupName,
+		"eks.amazonaws.com/nodegroup-image":             aws.ToString(i.ImageId),
+		"eks.amazonaws.com/capacityType":                string(ng.Resource.CapacityType),
+		"eks.amazonaws.com/sourceLaunchTemplateId":      ng.ManagedLaunchTemplateID,
+		"eks.amazonaws.com/sourceLaunchTemplateVersion": ng.ManagedLaunchTemplateVersion,
+	}
+	if lt := ng.Resource.LaunchTemplate; lt != nil {
+		out["eks.amazonaws.com/sourceLaunchTemplateId"] = aws.ToString(lt.Id)
+		out["eks.amazonaws.com/sourceLaunchTemplateVersion"] = aws.ToString(lt.Version)
+	}
+	for k, v := range ng.Resource.Labels {
+		out[k] = v
+	}
+	return out
+}
+
+var taintEffects = map[ekstypes.TaintEffect]corev1.TaintEffect{
+	ekstypes.TaintEffectNoSchedule:       corev1.TaintEffectNoSchedule,
+	ekstypes.TaintEffectNoExecute:        corev1.TaintEffectNoExecute,
+	ekstypes.TaintEffectPreferNoSchedule: corev1.TaintEffectPreferNoSchedule,
+}
+
+func kubernetesTaints(in []ekstypes.Taint) []corev1.Taint {
+	var out []corev1.Taint
+	for _, t := range in {
+		out = append(out, corev1.Taint{Key: aws.ToString(t.Key), Value: aws.ToString(t.Value), Effect: taintEffects[t.Effect]})
+	}
+	return out
+}

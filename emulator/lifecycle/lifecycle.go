@@ -1,0 +1,152 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/dataplane"
+	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/store"
+)
+
+// EC2 is what the reconcilers ask of EC2, as its customers do; *ec2.Service
+// satisfies it.
+type EC2 interface {
+	DescribeSubnets(context.Context, *ec2.DescribeSubnetsInput, ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error)
+	DescribeSecurityGroups(context.Context, *ec2.DescribeSecurityGroupsInput, ...func(*ec2.Options)) (*ec2.DescribeSecurityGroupsOutput, error)
+	CreateSecurityGroup(context.Context, *ec2.CreateSecurityGroupInput, ...func(*ec2.Options)) (*ec2.CreateSecurityGroupOutput, error)
+	AuthorizeSecurityGroupIngress(context.Context, *ec2.AuthorizeSecurityGroupIngressInput, ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupIngressOutput, error)
+	DeleteSecurityGroup(context.Context, *ec2.DeleteSecurityGroupInput, ...func(*ec2.Options)) (*ec2.DeleteSecurityGroupOutput, error)
+	CreateNetworkInterface(context.Context, *ec2.CreateNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.CreateNetworkInterfaceOutput, error)
+	DeleteNetworkInterface(context.Context, *ec2.DeleteNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DeleteNetworkInterfaceOutput, error)
+	CreateLaunchTemplate(context.Context, *ec2.CreateLaunchTemplateInput, ...func(*ec2.Options)) (*ec2.CreateLaunchTemplateOutput, error)
+	CreateLaunchTemplateVersion(context.Context, *ec2.CreateLaunchTemplateVersionInput, ...func(*ec2.Options)) (*ec2.CreateLaunchTemplateVersionOutput, error)
+	DeleteLaunchTemplate(context.Context, *ec2.DeleteLaunchTemplateInput, ...func(*ec2.Options)) (*ec2.DeleteLaunchTemplateOutput, error)
+	RunInstances(context.Context, *ec2.RunInstancesInput, ...func(*ec2.Options)) (*ec2.RunInstancesOutput, error)
+	TerminateInstances(context.Context, *ec2.TerminateInstancesInput, ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error)
+}
+
+// IAM is what the reconcilers ask of IAM: the instance profile of each node group.
+type IAM interface {
+	CreateInstanceProfile(context.Context, *iam.CreateInstanceProfileInput, ...func(*iam.Options)) (*iam.CreateInstanceProfileOutput, error)
+	AddRoleToInstanceProfile(context.Context, *iam.AddRoleToInstanceProfileInput, ...func(*iam.Options)) (*iam.AddRoleToInstanceProfileOutput, error)
+	RemoveRoleFromInstanceProfile(context.Context, *iam.RemoveRoleFromInstanceProfileInput, ...func(*iam.Options)) (*iam.RemoveRoleFromInstanceProfileOutput, error)
+	DeleteInstanceProfile(context.Context, *iam.DeleteInstanceProfileInput, ...func(*iam.Options)) (*iam.DeleteInstanceProfileOutput, error)
+}
+
+// Addresses gives pods their addresses and forgets instances that are gone.
+type Addresses interface {
+	dataplane.Addresses
+	Forget(instanceID string)
+}
+
+// NodeIdentity tells whether an instance role may join a cluster as a node: it
+// must map to group system:nodes by access entry or aws-auth, as on EKS.
+type NodeIdentity interface {
+	MayJoin(ctx context.Context, clusterID, instanceProfileRoleARN string) bool
+}
+
+// Config is what the reconcilers work with. All fields are required.
+type Config struct {
+	Store   *store.Store
+	Clock   clock.WithTicker
+	Log     *slog.Logger
+	Backend controlplane.Backend
+	EC2     EC2
+	IAM     IAM
+	// Nodes decides who may join as a node.
+	Nodes     NodeIdentity
+	Addresses Addresses
+	// IssuerBase is the emulator's https address, the beginning of OIDC issuers.
+	IssuerBase string
+	// Endpoint is the URL of the API server that listens on a port.
+	Endpoint func(port int) string
+	// EgressSocket is where a cluster's API server looks for its nodes.
+	EgressSocket func(clusterID string) string
+}
+
+// minVisible is how long a transitional status can be seen at least: clients that
+// look right after their call (CAPA does) must find it.
+const minVisible = time.Second
+
+// Lifecycle runs all reconcilers.
+type Lifecycle struct {
+	Config
+	clusters, nodegroups, addons, instances *controller
+
+	mu       sync.Mutex
+	runtimes map[string]*runtime // by cluster ID: control planes that run
+
+	keys signingKeys
+}
+
+// New builds the reconcilers; Run starts them.
+func New(cfg Config) *Lifecycle {
+	l := &Lifecycle{Config: cfg, runtimes: map[string]*runtime{}}
+	l.clusters = newController("cluster", 4, cfg.Clock, cfg.Log, l.reconcileCluster)
+	l.nodegroups = newController("nodegroup", 4, cfg.Clock, cfg.Log, l.reconcileNodegroup)
+	l.addons = newController("addon", 4, cfg.Clock, cfg.Log, l.reconcileAddon)
+	l.instances = newController("instance", 16, cfg.Clock, cfg.Log, l.reconcileInstance)
+	return l
+}
+
+// Run works until ctx ends, then stops what it started for the clusters (not the
+// control planes: they are the backend's).
+func (l *Lifecycle) Run(ctx context.Context) error {
+	l.clusters.watch(l.Store, ekssvc.Clusters.Name(), nil)
+	l.nodegroups.watch(l.Store, ekssvc.Nodegroups.Name(), nil)
+	l.addons.watch(l.Store, ekssvc.Addons.Name(), nil)
+	l.instances.watch(l.Store, ec2svc.Instances.Name(), nil)
+	// A node group follows its instances: one that an outsider terminates is
+	// replaced.
+	l.nodegroups.watch(l.Store, ec2svc.Instances.Name(), l.nodegroupOf)
+
+	var wg sync.WaitGroup
+	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances} {
+		wg.Go(func() { c.run(ctx) })
+	}
+	wg.Go(func() { l.keys.fill(ctx, l.Log) })
+	wg.Wait()
+	l.stopAll()
+	return nil
+}
+
+// as returns a context in which calls to other services are made by EKS in the
+// account of the record at hand.
+func as(ctx context.Context, s awsid.Scope) context.Context {
+	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "eks"))
+}
+
+// asNode returns a context in which the nodes' address pools call EC2: as their
+// instances, not as EKS, whose network interfaces belong to another account.
+func asNode(ctx context.Context, s awsid.Scope) context.Context {
+	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "vpc-cni"))
+}
+
+// editCluster changes a cluster's record. f answers false to leave it alone; it
+// is not called for a cluster that is gone or was made again under its name.
+func (l *Lifecycle) editCluster(ctx context.Context, c *ekssvc.Cluster, f func(c *ekssvc.Cluster) bool) error {
+	err := l.Store.Update(ctx, func(tx *store.Tx) error {
+		name := *c.Resource.Name
+		now := ekssvc.Clusters.Edit(tx, c.Scope, name)
+		if now == nil || now.ID != c.ID || !f(now) {
+			return nil
+		}
+		ekssvc.Clusters.Put(tx, c.Scope, name, now)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("cluster %s: %w", *c.Resource.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/store"
+)
+
+// letNodesIn makes the group's instance profile and maps its role into the
+// cluster: by an EC2_LINUX access entry where the cluster has those, else by a row
+// in aws-auth.
+func (l *Lifecycle) letNodesIn(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) error {
+	if ng.ManagedTemplateHash != "" {
+		return nil // done before the first template; what users change later is theirs
+	}
+	if err := l.makeProfile(ctx, ng); err != nil {
+		return err
+	}
+	if !ekssvc.UsesAccessEntries(c) {
+		return l.addAuthRow(ctx, rt, *ng.Resource.NodeRole)
+	}
+	role := ekssvc.Principal{ARN: *ng.Resource.NodeRole, ID: ng.NodeRoleID}
+	return l.Store.Update(ctx, func(tx *store.Tx) error {
+		ekssvc.EnsureNodeEntry(tx, c, role, ekssvc.NodeEntryType(ng.Resource.AmiType), l.Clock.Now())
+		return nil
+	})
+}
+
+func profileName(ng *ekssvc.Nodegroup) string { return "eks-" + ng.ID }
+
+func (l *Lifecycle) makeProfile(ctx context.Context, ng *ekssvc.Nodegroup) error {
+	ctx = as(ctx, ng.Scope)
+	name, role := profileName(ng), roleName(*ng.Resource.NodeRole)
+	if _, err := l.IAM.CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: &name}); err != nil && !isCode(err, "EntityAlreadyExists") {
+		return fmt.Errorf("instance profile %s: %w", name, err)
+	}
+	_, err := l.IAM.AddRoleToInstanceProfile(ctx, &iam.AddRoleToInstanceProfileInput{InstanceProfileName: &name, RoleName: &role})
+	if err != nil && !isCode(err, "LimitExceeded") { // it has its one role already
+		return fmt.Errorf("instance profile %s: %w", name, err)
+	}
+	return nil
+}
+
+func roleName(arn string) string { return arn[strings.LastIndex(arn, "/")+1:] }
+
+// keepNodesOut undoes letNodesIn, unless another group of the cluster needs it.
+func (l *Lifecycle) keepNodesOut(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) error {
+	actx := as(ctx, ng.Scope)
+	name, role := profileName(ng), roleName(*ng.Resource.NodeRole)
+	if _, err := l.IAM.RemoveRoleFromInstanceProfile(actx, &iam.RemoveRoleFromInstanceProfileInput{InstanceProfileName: &name, RoleName: &role}); err != nil && !isCode(err, "NoSuchEntity") {
+		return fmt.Errorf("instance profile %s: %w", name, err)
+	}
+	if _, err := l.IAM.DeleteInstanceProfile(actx, &iam.DeleteInstanceProfileInput{InstanceProfileName: &name}); err != nil && !isCode(err, "NoSuchEntity") {
+		return fmt.Errorf("instance profile %s: %w", name, err)
+	}
+	for _, other := range ekssvc.Nodegroups.ListPrefix(l.Store, ng.Scope, ekssvc.ClusterPrefix(*ng.Resource.ClusterName)) {
+		if other.ID != ng.ID && aws.ToString(other.Resource.NodeRole) == *ng.Resource.NodeRole {
+			return nil
+		}
+	}
+	if !ekssvc.UsesAccessEntries(c) {
+		return l.removeAuthRow(ctx, rt, *ng.Resource.NodeRole)
+	}
+	id := ekssvc.ChildID(*c.Resource.Name, *ng.Resource.NodeRole)
+	return l.Store.Update(ctx, func(tx *store.Tx) error {
+		if e := ekssvc.AccessEntries.Get(tx, ng.Scope, id); e != nil && strings.HasPrefix(aws.ToString(e.Resource.Type), "EC2_") {
+			ekssvc.AccessEntries.Delete(tx, ng.Scope, id)
+		}
+		return nil
+	})
+}
+
+// authRow is one element of aws-auth's mapRoles.
+type authRow struct {
+	RoleARN  string   `json:"rolearn"`
+	Username string   `json:"username"`
+	Groups   []string `json:"groups"`
+}
+
+// addAuthRow adds the row for a node role, as EKS does for managed node groups. A
+// ConfigMap that cannot be parsed is left alone: it is the user's to mend.
+func (l *Lifecycle) addAuthRow(ctx context.Context, rt *runtime, role string) error {
+	return editAuth(ctx, rt, func(rows []authRow) []authRow {
+		if slices.ContainsFunc(rows, func(r authRow) bool { return r.RoleARN == role }) {
+			return rows
+		}
+		return append(rows, authRow{RoleARN: role, Username: "system:node:{{EC2PrivateDNSName}}", Groups: []string{"system:bootstrappers", "system:nodes"}})
+	})
+}
+
+func (l *Lifecycle) removeAuthRow(ctx context.Context, rt *runtime, role string) error {
+	return editAuth(ctx, rt, func(rows []authRow) []authRow {
+		return slices.DeleteFunc(rows, func(r authRow) bool { return r.RoleARN == role })
+	})
+}
+
+func editAuth(ctx context.Context, rt *runtime, f func([]authRow) []authRow) error {
+	maps := rt.client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
+	cm, err := maps.Get(ctx, awsAuthName, metav1.GetOptions{})
+	missing := apierrors.IsNotFound(err)
+	if missing {
+		cm = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: awsAuthName, Namespace: metav1.NamespaceSystem}}
+	} else if err != nil {
+		return fmt.Errorf("aws-auth: %w", err)
+	}
+	var rows []authRow
+	if yaml.Unmarshal([]byte(cm.Data["mapRoles"]), &rows) != nil {
+		return nil
+	}
+	before := len(rows)
+	if rows = f(rows); len(rows) == before && !missing {
+		return nil
+	}
+	text, err := yaml.Marshal(rows)
+	if err != nil {
+		return fmt.Errorf("aws-auth: %w", err)
+	}
+	if cm.Data == nil {
+		cm.Data = map[string]string{}
+	}
+	cm.Data["mapRoles"] = string(text)
+	if missing {
+		_, err = maps.Create(ctx, cm, metav1.CreateOptions{FieldManager: fieldManager})
+	} else {
+		_, err = maps.Update(ctx, cm, metav1.UpdateOptions{FieldManager: fieldManager})
+	}
+	if err != nil {
+		return fmt.Errorf("aws-auth: %w", err)
+	}
+	return nil
+}

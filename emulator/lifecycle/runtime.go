@@ -1,0 +1,288 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/dataplane"
+	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+)
+
+// runtime is what the daemon keeps going for one cluster whose control plane
+// runs: its nodes, clients, and the aws-auth ConfigMap as it is now.
+type runtime struct {
+	id      string
+	name    string
+	scope   awsid.Scope
+	client  kubernetes.Interface
+	applier *applier
+	fleet   *dataplane.Fleet
+
+	nodes     cache.SharedIndexInformer
+	workloads workloads
+
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	awsAuth map[string]string // nil: no such ConfigMap
+}
+
+func (l *Lifecycle) runtimeOf(clusterID string) *runtime {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.runtimes[clusterID]
+}
+
+// ensureRuntime starts the daemon's side of a cluster once. It outlives the
+// reconcile that asked for it and ends by stopRuntime or stopAll.
+func (l *Lifecycle) ensureRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runtime, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rt := l.runtimes[c.ID]; rt != nil {
+		return rt, nil
+	}
+	rt, err := l.newRuntime(c, info)
+	if err != nil {
+		return nil, err
+	}
+	l.runtimes[c.ID] = rt
+	// Node groups, add-ons and instances of this cluster were waiting for it.
+	for _, ng := range ekssvc.Nodegroups.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
+		l.nodegroups.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *ng.Resource.NodegroupName)})
+	}
+	for _, a := range ekssvc.Addons.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
+		l.addons.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *a.Resource.AddonName)})
+	}
+	for _, i := range ec2svc.Instances.List(l.Store, c.Scope) {
+		if clusterOf(i) == rt.name {
+			l.instances.queue.Add(key{c.Scope, *i.InstanceId})
+		}
+	}
+	return rt, nil
+}
+
+func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runtime, error) {
+	cfg := rest.CopyConfig(info.Admin)
+	cfg.QPS = -1 // the API server's own fairness is the limit
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	apply, err := newApplier(cfg)
+	if err != nil {
+		return nil, err
+	}
+	log := l.Log.With("cluster", *c.Resource.Name)
+	socket := l.EgressSocket(c.ID)
+	if err := os.Remove(socket); err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("egress socket: %w", err)
+	}
+	egress, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("egress socket: %w", err)
+	}
+	fleet := dataplane.NewFleet(dataplane.Config{
+		ClusterName: *c.Resource.Name, REST: cfg, Addresses: l.Addresses, Clock: l.Clock, Log: log, AwaitCNI: true,
+	})
+	rt := &runtime{
+		id: c.ID, name: *c.Resource.Name, scope: c.Scope, client: client, applier: apply, fleet: fleet, done: make(chan struct{}),
+	}
+	if rt.nodes, err = l.nodeInformer(rt); err != nil {
+		return nil, err
+	}
+	if rt.workloads, err = l.watchWorkloads(rt); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(asNode(context.Background(), c.Scope))
+	rt.cancel = cancel
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := rt.fleet.Run(ctx); err != nil && ctx.Err() == nil {
+			log.Error("simulated nodes stopped", "error", err)
+		}
+	})
+	wg.Go(func() {
+		if err := rt.fleet.ServeEgress(egress); err != nil && ctx.Err() == nil {
+			log.Error("egress proxy stopped", "error", err)
+		}
+	})
+	wg.Go(func() { rt.followAWSAuth(ctx) })
+	wg.Go(func() { rt.nodes.RunWithContext(ctx) })
+	wg.Go(func() { rt.workloads.run(ctx) })
+	context.AfterFunc(ctx, func() { egress.Close() })
+	go func() { wg.Wait(); close(rt.done) }()
+	return rt, nil
+}
+
+// stop ends the runtime; nodes and pods stay as they are in the cluster.
+func (rt *runtime) stop() {
+	rt.cancel()
+	select {
+	case <-rt.done:
+	case <-time.After(5 * time.Second): // a client stuck on a dead API server must not block deletion
+	}
+}
+
+func (l *Lifecycle) stopRuntime(clusterID string) {
+	l.mu.Lock()
+	rt := l.runtimes[clusterID]
+	delete(l.runtimes, clusterID)
+	l.mu.Unlock()
+	if rt != nil {
+		rt.stop()
+	}
+}
+
+func (l *Lifecycle) stopAll() {
+	l.mu.Lock()
+	all := l.runtimes
+	l.runtimes = map[string]*runtime{}
+	l.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, rt := range all {
+		wg.Go(rt.stop)
+	}
+	wg.Wait()
+}
+
+const awsAuthName = "aws-auth"
+
+// followAWSAuth keeps the runtime's copy of kube-system/aws-auth up to date: a
+// changed mapping takes effect with the next token.
+func (rt *runtime) followAWSAuth(ctx context.Context) {
+	f := informers.NewSharedInformerFactoryWithOptions(rt.client, 0, informers.WithNamespace(metav1.NamespaceSystem),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, awsAuthName).String()
+		}))
+	set := func(o any) {
+		if cm, ok := o.(*corev1.ConfigMap); ok {
+			rt.setAWSAuth(cm.Data)
+		}
+	}
+	inf := f.Core().V1().ConfigMaps().Informer()
+	_, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: set, UpdateFunc: func(_, o any) { set(o) }, DeleteFunc: func(any) { rt.setAWSAuth(nil) },
+	})
+	if err != nil {
+		return // only a stopped informer refuses handlers
+	}
+	f.Start(ctx.Done())
+	<-ctx.Done()
+	f.Shutdown()
+}
+
+func (rt *runtime) setAWSAuth(data map[string]string) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.awsAuth = maps.Clone(data)
+}
+
+// AWSAuth returns the data of a running cluster's aws-auth ConfigMap.
+func (l *Lifecycle) AWSAuth(_ context.Context, clusterID string) (map[string]string, bool) {
+	rt := l.runtimeOf(clusterID)
+	if rt == nil {
+		return nil, false
+	}
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	return rt.awsAuth, rt.awsAuth != nil
+}
+
+// Stats counts a running cluster's nodes and pods.
+func (l *Lifecycle) Stats(clusterID string) (dataplane.Stats, bool) {
+	rt := l.runtimeOf(clusterID)
+	if rt == nil {
+		return dataplane.Stats{}, false
+	}
+	return rt.fleet.Snapshot(), true
+}
+
+const nodegroupIndex, nodegroupLabel = "nodegroup", "eks.amazonaws.com/nodegroup"
+
+// nodeInformer watches the cluster's nodes and wakes their node groups.
+func (l *Lifecycle) nodeInformer(rt *runtime) (cache.SharedIndexInformer, error) {
+	f := informers.NewSharedInformerFactoryWithOptions(rt.client, 0, informers.WithTransform(func(o any) (any, error) {
+		if n, ok := o.(*corev1.Node); ok {
+			n.ManagedFields, n.Status.Images = nil, nil
+		}
+		return o, nil
+	}))
+	inf := f.Core().V1().Nodes().Informer()
+	err := inf.AddIndexers(cache.Indexers{nodegroupIndex: func(o any) ([]string, error) {
+		return []string{o.(*corev1.Node).Labels[nodegroupLabel]}, nil
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("node informer: %w", err)
+	}
+	wake := func(o any) {
+		if d, ok := o.(cache.DeletedFinalStateUnknown); ok {
+			o = d.Obj
+		}
+		if n, ok := o.(*corev1.Node); ok && n.Labels[nodegroupLabel] != "" {
+			l.nodegroups.queue.Add(key{rt.scope, ekssvc.ChildID(rt.name, n.Labels[nodegroupLabel])})
+		}
+	}
+	_, err = inf.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: wake, UpdateFunc: func(_, o any) { wake(o) }, DeleteFunc: wake})
+	if err != nil {
+		return nil, fmt.Errorf("node informer: %w", err)
+	}
+	return inf, nil
+}
+
+func (rt *runtime) node(name string) *corev1.Node {
+	o, ok, err := rt.nodes.GetStore().GetByKey(name)
+	if err != nil || !ok {
+		return nil
+	}
+	return o.(*corev1.Node)
+}
+
+// nodeState tells whether a node is Ready, and whether it is being drained.
+func (rt *runtime) nodeState(name string) (ready, draining bool) {
+	n := rt.node(name)
+	if n == nil {
+		return false, false
+	}
+	for _, c := range n.Status.Conditions {
+		ready = ready || c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	}
+	return ready, n.Annotations[drainStarted] != ""
+}
+
+// owns tells whether the cluster's node of that name is the instance: addresses,
+// and with them names, are used again.
+func (rt *runtime) owns(name, instanceID string) bool {
+	n := rt.node(name)
+	return n == nil || strings.HasSuffix(n.Spec.ProviderID, "/"+instanceID)
+}
+
+// nodesOf lists a node group's nodes.
+func (rt *runtime) nodesOf(nodegroup string) []*corev1.Node {
+	objs, err := rt.nodes.GetIndexer().ByIndex(nodegroupIndex, nodegroup)
+	if err != nil {
+		return nil // the index exists; its function cannot fail
+	}
+	out := make([]*corev1.Node, 0, len(objs))
+	for _, o := range objs {
+		out = append(out, o.(*corev1.Node))
+	}
+	return out
+}

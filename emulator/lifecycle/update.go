@@ -1,0 +1,55 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/fixtures/eksversions"
+)
+
+// updateCluster applies the update in progress and ends it. It stays visible for
+// minVisible even where there is nothing to do but to have written the record.
+func (l *Lifecycle) updateCluster(ctx context.Context, c *ekssvc.Cluster) (time.Duration, error) {
+	u := ekssvc.Updates.Get(l.Store, c.Scope, ekssvc.ChildID(*c.Resource.Name, c.UpdateID))
+	if u == nil { // nothing to wait for: a record of an older emulator
+		return 0, l.finishClusterUpdate(ctx, c)
+	}
+	if u.Resource.Type == ekstypes.UpdateTypeVersionUpdate && c.RunningVersion != c.DesiredVersion {
+		info, err := l.Backend.Upgrade(ctx, l.spec(c, c.DesiredVersion))
+		if err != nil {
+			return 0, fmt.Errorf("update to %s: %w", c.DesiredVersion, err)
+		}
+		l.Log.Info("cluster updated", "cluster", *c.Resource.Name, "version", info.GitVersion)
+		return minVisible, l.editCluster(ctx, c, func(n *ekssvc.Cluster) bool { n.RunningVersion = c.DesiredVersion; return true })
+	}
+	if left := minVisible - l.Clock.Since(aws.ToTime(u.Resource.CreatedAt)); left > 0 {
+		return left, nil
+	}
+	return 0, l.finishClusterUpdate(ctx, c)
+}
+
+func (l *Lifecycle) finishClusterUpdate(ctx context.Context, c *ekssvc.Cluster) error {
+	name := *c.Resource.Name
+	return l.Store.Update(ctx, func(tx *store.Tx) error {
+		now := ekssvc.Clusters.Edit(tx, c.Scope, name)
+		if now == nil || now.ID != c.ID || now.UpdateID != c.UpdateID || now.Resource.Status != ekstypes.ClusterStatusUpdating {
+			return nil
+		}
+		if now.RunningVersion != "" && now.RunningVersion != aws.ToString(now.Resource.Version) {
+			now.Resource.Version = aws.String(now.RunningVersion)
+			if v, ok := eksversions.Get(now.RunningVersion); ok {
+				now.Resource.PlatformVersion = aws.String(v.PlatformVersion)
+			}
+		}
+		now.Resource.Status, now.UpdateID = ekstypes.ClusterStatusActive, ""
+		ekssvc.Clusters.Put(tx, c.Scope, name, now)
+		ekssvc.FinishUpdate(tx, c.Scope, name, c.UpdateID)
+		return nil
+	})
+}

@@ -1,0 +1,109 @@
+// Package ec2 implements the EC2 API: VPCs and what is in them, network
+// interfaces and instances. It is the ledger of every private address.
+package ec2
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/fixtures/regions"
+)
+
+// Config is what a Service needs.
+type Config struct {
+	Store *store.Store
+	Clock clock.Clock
+	Log   *slog.Logger
+	// Profiles answers which instance profiles exist; nil takes any name.
+	Profiles Profiles
+	// BootTime is how long instances stay pending, ShutdownTime how long they
+	// stay shutting-down or stopping; zero moves them on at once.
+	BootTime     time.Duration
+	ShutdownTime time.Duration
+}
+
+// Profiles is the part of IAM that RunInstances asks.
+type Profiles interface {
+	GetInstanceProfile(context.Context, *iam.GetInstanceProfileInput, ...func(*iam.Options)) (*iam.GetInstanceProfileOutput, error)
+}
+
+// Service answers EC2's operations. It is safe for concurrent use.
+type Service struct {
+	store    *store.Store
+	clock    clock.Clock
+	log      *slog.Logger
+	profiles Profiles
+	boot     time.Duration
+	shutdown time.Duration
+}
+
+// New returns a Service. Instances change state only while its Run runs.
+func New(c Config) *Service {
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, profiles: c.Profiles, boot: c.BootTime, shutdown: c.ShutdownTime}
+}
+
+// read begins an operation that changes nothing: it makes sure that the region
+// has been set up and answers DryRun.
+func (s *Service) read(ctx context.Context, dryRun *bool) (awsid.Scope, error) {
+	sc := awsid.CallerFrom(ctx).Scope
+	if err := s.ensureRegion(ctx, sc); err != nil {
+		return sc, err
+	}
+	if dryRun != nil && *dryRun {
+		return sc, errDryRun
+	}
+	return sc, nil
+}
+
+// write runs an operation that changes something as one transaction. f validates
+// and writes; a dry run goes all the way and then drops the writes, so that it
+// fails where the real call would. f may run more than once.
+func (s *Service) write(ctx context.Context, dryRun *bool, f func(tx *store.Tx, sc awsid.Scope) error) error {
+	sc := awsid.CallerFrom(ctx).Scope
+	if err := s.ensureRegion(ctx, sc); err != nil {
+		return err
+	}
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if err := f(tx, sc); err != nil {
+			return err
+		}
+		if dryRun != nil && *dryRun {
+			return errDryRun
+		}
+		return nil
+	})
+}
+
+// ensureRegion gives an account its default VPC on its first call in a region.
+// The region's record stays, so that a default VPC that the user deletes is gone.
+func (s *Service) ensureRegion(ctx context.Context, sc awsid.Scope) error {
+	if regionStates.Get(s.store, sc, regionStateID) != nil {
+		return nil
+	}
+	region, ok := regions.Get(sc.Region)
+	if !ok {
+		return apiError("InvalidRegion", "The region '%s' does not exist. Regions are named like us-east-1; see DescribeRegions.", sc.Region)
+	}
+	return s.store.Update(ctx, func(tx *store.Tx) error {
+		if regionStates.Get(tx, sc, regionStateID) != nil {
+			return nil
+		}
+		regionStates.Put(tx, sc, regionStateID, &RegionState{Created: s.now()})
+		return s.putDefaultVpc(tx, sc, region)
+	})
+}
+
+// now returns the time with the precision that EC2 shows.
+func (s *Service) now() time.Time { return s.clock.Now().UTC().Truncate(time.Millisecond) }

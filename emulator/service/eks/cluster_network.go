@@ -1,0 +1,195 @@
+package eks
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+)
+
+const (
+	maxSecurityGroups    = 5
+	maxSubnets           = 16
+	maxPublicAccessCIDRs = 40
+	// minFreeAddresses is what EKS wants in each subnet for its interfaces.
+	minFreeAddresses = 6
+)
+
+// zonesWithoutEKS cannot host control planes (EKS user guide, "VPC and subnet
+// requirements").
+var zonesWithoutEKS = []string{"use1-az3", "usw1-az2", "cac1-az3"}
+
+// network is what EC2 says about a cluster's subnets.
+type network struct {
+	vpc     ec2types.Vpc
+	subnets []ec2types.Subnet
+}
+
+// checkNetwork makes sure that a control plane can have its interfaces in the
+// subnets and security groups.
+func (s *Service) checkNetwork(ctx context.Context, a about, in *ekstypes.VpcConfigRequest) (network, error) {
+	if in == nil || len(in.SubnetIds) == 0 {
+		return network{}, a.invalidParameter("Subnets specified must be in at least two different AZs")
+	}
+	if len(in.SubnetIds) > maxSubnets {
+		return network{}, a.invalidParameter("subnetIds can have at most %d items.", maxSubnets)
+	}
+	subnets, err := s.subnets(ctx, a, in.SubnetIds)
+	if err != nil {
+		return network{}, err
+	}
+	vpcID := aws.ToString(subnets[0].VpcId)
+	zones := map[string]bool{}
+	for _, sn := range subnets {
+		if aws.ToString(sn.VpcId) != vpcID {
+			return network{}, a.invalidParameter("Subnets specified must belong to the same VPC")
+		}
+		zones[aws.ToString(sn.AvailabilityZoneId)] = true
+	}
+	if err := s.checkZones(ctx, a, subnets); err != nil {
+		return network{}, err
+	}
+	if len(zones) < 2 {
+		return network{}, a.invalidParameter("Subnets specified must be in at least two different AZs")
+	}
+	for _, sn := range subnets {
+		if n := aws.ToInt32(sn.AvailableIpAddressCount); n < minFreeAddresses {
+			return network{}, a.invalidParameter("Subnet %s has %d free IP addresses, at least %d are needed for the cluster's network interfaces",
+				aws.ToString(sn.SubnetId), n, minFreeAddresses)
+		}
+	}
+	if err := s.checkSecurityGroups(ctx, a, in.SecurityGroupIds, vpcID); err != nil {
+		return network{}, err
+	}
+	vpcs, err := s.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{vpcID}})
+	if err != nil {
+		return network{}, a.fromEC2(err, awsid.CallerFrom(ctx).RequestID)
+	}
+	return network{vpc: vpcs.Vpcs[0], subnets: subnets}, nil
+}
+
+// subnets describes ids in their order.
+func (s *Service) subnets(ctx context.Context, a about, ids []string) ([]ec2types.Subnet, error) {
+	if dup := duplicate(ids); dup != "" {
+		return nil, a.invalidParameter("Subnet %s is specified more than once", dup)
+	}
+	out, err := s.ec2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: ids})
+	if err != nil {
+		return nil, a.fromEC2(err, awsid.CallerFrom(ctx).RequestID)
+	}
+	subnets := slices.Clone(out.Subnets)
+	slices.SortFunc(subnets, func(x, y ec2types.Subnet) int {
+		return slices.Index(ids, aws.ToString(x.SubnetId)) - slices.Index(ids, aws.ToString(y.SubnetId))
+	})
+	return subnets, nil
+}
+
+func duplicate(words []string) string {
+	sorted := slices.Sorted(slices.Values(words))
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			return sorted[i]
+		}
+	}
+	return ""
+}
+
+func (s *Service) checkZones(ctx context.Context, a about, subnets []ec2types.Subnet) error {
+	var bad string
+	for _, sn := range subnets {
+		if slices.Contains(zonesWithoutEKS, aws.ToString(sn.AvailabilityZoneId)) {
+			bad = aws.ToString(sn.AvailabilityZone)
+		}
+	}
+	if bad == "" {
+		return nil
+	}
+	out, err := s.ec2.DescribeAvailabilityZones(ctx, &ec2.DescribeAvailabilityZonesInput{})
+	if err != nil {
+		return a.fromEC2(err, awsid.CallerFrom(ctx).RequestID)
+	}
+	var valid []string
+	for _, z := range out.AvailabilityZones {
+		if !slices.Contains(zonesWithoutEKS, aws.ToString(z.ZoneId)) {
+			valid = append(valid, aws.ToString(z.ZoneName))
+		}
+	}
+	slices.Sort(valid)
+	return &ekstypes.UnsupportedAvailabilityZoneException{
+		ClusterName: ptrOrNil(a.cluster), ValidZones: valid,
+		Message: aws.String("Cannot create cluster '" + a.cluster + "' because EKS does not support creating control plane instances in " + bad +
+			", the targeted availability zone. Retry cluster creation using control plane subnets that span at least two of these availability zones: " +
+			strings.Join(valid, ", ") + ". Note, post cluster creation, you can run worker nodes in separate subnets/availability zones from control plane subnets/availability zones passed during cluster creation"),
+	}
+}
+
+func (s *Service) checkSecurityGroups(ctx context.Context, a about, ids []string, vpcID string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if len(ids) > maxSecurityGroups {
+		return a.invalidParameter("securityGroupIds can have at most %d items.", maxSecurityGroups)
+	}
+	out, err := s.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{GroupIds: ids})
+	if err != nil {
+		return a.fromEC2(err, awsid.CallerFrom(ctx).RequestID)
+	}
+	for _, g := range out.SecurityGroups {
+		if aws.ToString(g.VpcId) != vpcID {
+			return a.invalidParameter("Security group %s is not in the VPC of the subnets, %s", aws.ToString(g.GroupId), vpcID)
+		}
+	}
+	return nil
+}
+
+func setVpcConfig(a about, r *ekstypes.Cluster, in *ekstypes.VpcConfigRequest, net network) error {
+	public := in.EndpointPublicAccess == nil || *in.EndpointPublicAccess
+	cfg := ekstypes.VpcConfigResponse{
+		SubnetIds: slices.Clone(in.SubnetIds), SecurityGroupIds: append([]string{}, in.SecurityGroupIds...),
+		VpcId: net.vpc.VpcId, EndpointPublicAccess: public, EndpointPrivateAccess: aws.ToBool(in.EndpointPrivateAccess),
+		ControlPlaneEgressMode: in.ControlPlaneEgressMode,
+	}
+	if !public && !cfg.EndpointPrivateAccess {
+		return a.invalidParameter("Private and public endpoint access cannot be false")
+	}
+	if m := in.ControlPlaneEgressMode; m != "" && !slices.Contains(m.Values(), m) {
+		return a.invalidParameter("Unsupported control plane egress mode %s", m)
+	}
+	cidrs, err := publicCIDRs(a, public, in.PublicAccessCidrs)
+	cfg.PublicAccessCidrs = cidrs
+	r.ResourcesVpcConfig = &cfg
+	return err
+}
+
+// publicCIDRs validates a cluster's public access list, by default everyone.
+func publicCIDRs(a about, public bool, in []string) ([]string, error) {
+	if !public {
+		if len(in) > 0 {
+			return nil, a.invalidParameter("publicAccessCidrs cannot be specified when public access is disabled")
+		}
+		return []string{}, nil
+	}
+	if len(in) == 0 {
+		return []string{"0.0.0.0/0"}, nil
+	}
+	if len(in) > maxPublicAccessCIDRs {
+		return nil, a.invalidParameter("publicAccessCidrs can have at most %d items.", maxPublicAccessCIDRs)
+	}
+	var bad []string
+	for _, c := range in {
+		if p, err := netip.ParsePrefix(c); err != nil || p.Masked() != p {
+			bad = append(bad, c)
+		}
+	}
+	if len(bad) > 0 {
+		return nil, a.invalidParameter("The following CIDRs are invalid in publicAccessCidrs: [%s]", strings.Join(bad, ", "))
+	}
+	return slices.Clone(in), nil
+}

@@ -1,0 +1,161 @@
+package iam
+
+import (
+	"context"
+	"regexp"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/smithy-go"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
+	"github.com/ekslocal/ekslocal/emulator/store"
+)
+
+// rootCreated is when every account was opened: accounts exist without
+// anybody having made them.
+var rootCreated = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
+var aliasPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9]|-[a-z0-9])*$`)
+
+func checkAlias(alias *string) error {
+	var c checks
+	c.required("accountAlias", alias, 3, 63)
+	if alias != nil && !aliasPattern.MatchString(*alias) {
+		c.add("'"+*alias+"'", "accountAlias", "Member must satisfy regular expression pattern: ^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$")
+	}
+	return c.err()
+}
+
+// CreateAccountAlias implements the operation; a new alias replaces the old.
+func (s *Service) CreateAccountAlias(ctx context.Context, in *iam.CreateAccountAliasInput, _ ...func(*iam.Options)) (*iam.CreateAccountAliasOutput, error) {
+	if err := checkAlias(in.AccountAlias); err != nil {
+		return nil, err
+	}
+	sc := scopeOf(ctx)
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		for _, a := range accounts.ListAll(tx) {
+			if a.Alias == *in.AccountAlias {
+				return exists("The account alias " + a.Alias + " already exists.")
+			}
+		}
+		accounts.Put(tx, sc, "account", &accountSettings{Alias: *in.AccountAlias})
+		return nil
+	})
+	return answer(&iam.CreateAccountAliasOutput{}, err)
+}
+
+// DeleteAccountAlias implements the operation.
+func (s *Service) DeleteAccountAlias(ctx context.Context, in *iam.DeleteAccountAliasInput, _ ...func(*iam.Options)) (*iam.DeleteAccountAliasOutput, error) {
+	if err := checkAlias(in.AccountAlias); err != nil {
+		return nil, err
+	}
+	sc := scopeOf(ctx)
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
+		if a := accounts.Get(tx, sc, "account"); a == nil || a.Alias != *in.AccountAlias {
+			return noSuchEntity("The account alias " + *in.AccountAlias + " cannot be found.")
+		}
+		accounts.Put(tx, sc, "account", &accountSettings{})
+		return nil
+	})
+	return answer(&iam.DeleteAccountAliasOutput{}, err)
+}
+
+// ListAccountAliases implements the operation.
+func (s *Service) ListAccountAliases(ctx context.Context, _ *iam.ListAccountAliasesInput, _ ...func(*iam.Options)) (*iam.ListAccountAliasesOutput, error) {
+	out := []string{}
+	if a := accounts.Get(s.store, scopeOf(ctx), "account"); a != nil && a.Alias != "" {
+		out = append(out, a.Alias)
+	}
+	return &iam.ListAccountAliasesOutput{AccountAliases: out}, nil
+}
+
+// GetAccountSummary implements the operation.
+func (s *Service) GetAccountSummary(ctx context.Context, _ *iam.GetAccountSummaryInput, _ ...func(*iam.Options)) (*iam.GetAccountSummaryOutput, error) {
+	sc := scopeOf(ctx)
+	own := policies.List(s.store, sc)
+	versions := 0
+	for _, p := range own {
+		versions += len(p.Versions)
+	}
+	n := func(v int) int32 { return int32(v) }
+	return &iam.GetAccountSummaryOutput{SummaryMap: map[string]int32{
+		"Users": n(len(users.List(s.store, sc))), "UsersQuota": 5000,
+		"Groups": n(len(groups.List(s.store, sc))), "GroupsQuota": 300,
+		"Roles": n(len(roles.List(s.store, sc))), "RolesQuota": 1000,
+		"InstanceProfiles": n(len(profiles.List(s.store, sc))), "InstanceProfilesQuota": 1000,
+		"Policies": n(len(own)), "PoliciesQuota": 1500,
+		"PolicyVersionsInUse": n(versions), "PolicyVersionsInUseQuota": 10000,
+		"Providers":                    n(len(providers.List(s.store, sc))),
+		"AccessKeysPerUserQuota":       maxKeysPerUser,
+		"AttachedPoliciesPerRoleQuota": maxAttached, "AttachedPoliciesPerUserQuota": maxAttached, "AttachedPoliciesPerGroupQuota": maxAttached,
+		"AssumeRolePolicySizeQuota": maxTrustSize, "PolicySizeQuota": maxPolicySize, "VersionsPerPolicyQuota": maxVersions,
+		"RolePolicySizeQuota": n(roleHolder.inlineSize), "UserPolicySizeQuota": n(userHolder.inlineSize), "GroupPolicySizeQuota": n(groupHolder.inlineSize),
+		"GroupsPerUserQuota": maxGroupsPerUser, "ServerCertificates": 0, "ServerCertificatesQuota": 20,
+		"SigningCertificatesPerUserQuota": 2, "MFADevices": 0, "MFADevicesInUse": 0, "AccountMFAEnabled": 0,
+		"AccountAccessKeysPresent": 1, "AccountPasswordPresent": 1, "AccountSigningCertificatesPresent": 0,
+		"GlobalEndpointTokenVersion": 1,
+	}}, nil
+}
+
+// accessDenied refuses what only others may touch.
+func accessDenied(ctx context.Context, resource string) error {
+	return &smithy.GenericAPIError{
+		Code: "AccessDenied", Fault: smithy.FaultClient,
+		Message: "User: " + awsid.CallerFrom(ctx).ARN + " is not authorized to perform this operation on resource: " + resource,
+	}
+}
+
+// Role finds a role by account and name.
+func (s *Service) Role(_ context.Context, account, name string) (policy.Role, bool) {
+	r := roles.Get(s.store, awsid.Scope{Account: account}, key(name))
+	if r == nil || r.Name != name {
+		return policy.Role{}, false
+	}
+	return r.forPolicy(account), true
+}
+
+// RoleByARN finds a role of the account by its full ARN, path included.
+func (s *Service) RoleByARN(_ context.Context, account, arn string) (policy.Role, bool) {
+	r := roles.Get(s.store, awsid.Scope{Account: account}, key(lastSegment(arn)))
+	if r == nil || r.ARN != arn {
+		return policy.Role{}, false
+	}
+	return r.forPolicy(account), true
+}
+
+func (r *role) forPolicy(account string) policy.Role {
+	return policy.Role{
+		Account: account, Name: r.Name, ARN: r.ARN, ID: r.ID, Trust: r.Trust, Attached: r.Attached, Inline: r.Inline,
+		Boundary: r.Boundary, MaxSession: time.Duration(r.MaxSession) * time.Second,
+	}
+}
+
+// UserByARN returns the unique id of a user of the account.
+func (s *Service) UserByARN(_ context.Context, account, arn string) (id string, ok bool) {
+	u := users.Get(s.store, awsid.Scope{Account: account}, key(lastSegment(arn)))
+	if u == nil || u.ARN != arn {
+		return "", false
+	}
+	return u.ID, true
+}
+
+// TrustsService tells whether a trust document lets an AWS service assume the
+// role.
+func (s *Service) TrustsService(doc, service string) bool { return policy.TrustsService(doc, service) }
+
+// PolicyDocument returns the default version of a managed policy, AWS's or the
+// account's.
+func (s *Service) PolicyDocument(_ context.Context, account, arn string) (string, bool) {
+	p, ok := managedIn(s.store, awsid.Scope{Account: account}, arn)
+	if !ok {
+		return "", false
+	}
+	i, err := p.version(aws.String(p.Default))
+	if err != nil {
+		return "", false
+	}
+	return p.Versions[i].Document, true
+}

@@ -1,0 +1,288 @@
+package sts
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
+)
+
+const chainedLimit = time.Hour
+
+// AssumeRole implements the operation. The role's trust policy decides; whether
+// the caller's own policies allow the call is the gateway's to judge.
+//
+// Unlike AWS the root of an account may assume roles: it is what `test`/`test`
+// is, and the trust policy is asked all the same.
+func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	a := assumption{in.RoleArn, in.RoleSessionName, in.DurationSeconds, in.Policy, in.PolicyArns}
+	var c checks
+	a.check(&c)
+	c.length("externalId", in.ExternalId, 2, 1224)
+	c.pattern("externalId", in.ExternalId, externalPattern, `[\w+=,.@:\/-]*`)
+	c.length("sourceIdentity", in.SourceIdentity, 2, 64)
+	c.pattern("sourceIdentity", in.SourceIdentity, wordPattern, `[\w+=,.@-]*`)
+	for i, t := range in.Tags {
+		c.required("tags."+strconv.Itoa(i+1)+".member.key", t.Key, 1, 128)
+		c.required("tags."+strconv.Itoa(i+1)+".member.value", t.Value, 0, 256)
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	caller := awsid.CallerFrom(ctx)
+	role, ok := s.role(ctx, *in.RoleArn)
+	if !ok {
+		return nil, notAuthorized(caller.ARN, "sts:AssumeRole", *in.RoleArn)
+	}
+	parent := sessions.Get(s.store, sessionScope, caller.AccessKeyID)
+	v, err := s.newSession(role, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.tag(in.Tags, in.TransitiveTagKeys, parent); err != nil {
+		return nil, err
+	}
+	v.SourceIdentity = aws.ToString(in.SourceIdentity)
+	if v.SourceIdentity == "" && parent != nil {
+		v.SourceIdentity = parent.SourceIdentity
+	}
+	r := s.question(ctx, caller, role, parent)
+	r.Context["sts:rolesessionname"] = []string{*in.RoleSessionName}
+	set(r.Context, "sts:externalid", aws.ToString(in.ExternalId))
+	set(r.Context, "sts:sourceidentity", aws.ToString(in.SourceIdentity))
+	for _, t := range in.Tags {
+		r.Context["aws:requesttag/"+strings.ToLower(*t.Key)] = []string{*t.Value}
+		r.Context["aws:tagkeys"] = append(r.Context["aws:tagkeys"], *t.Key)
+	}
+	actions := []string{"sts:AssumeRole"}
+	if len(in.Tags) > 0 {
+		actions = append(actions, "sts:TagSession")
+	}
+	if in.SourceIdentity != nil {
+		actions = append(actions, "sts:SetSourceIdentity")
+	}
+	if err := trusts(role, r, actions...); err != nil {
+		return nil, err
+	}
+	life, err := lifetime(role, in.DurationSeconds, parent != nil && parent.RoleARN != "")
+	if err != nil {
+		return nil, err
+	}
+	packed, err := packedSize(v)
+	if err != nil {
+		return nil, err
+	}
+	creds, err := s.issue(ctx, v, life)
+	if err != nil {
+		return nil, err
+	}
+	return &sts.AssumeRoleOutput{
+		Credentials: creds, AssumedRoleUser: v.user(), PackedPolicySize: packed, SourceIdentity: in.SourceIdentity,
+	}, nil
+}
+
+// role finds a role by the ARN of a request.
+func (s *Service) role(ctx context.Context, arn string) (policy.Role, bool) {
+	a, err := awsid.ParseARN(arn)
+	if err != nil || a.Service != "iam" {
+		return policy.Role{}, false
+	}
+	return s.iam.RoleByARN(ctx, a.Account, arn)
+}
+
+// newSession makes a session of a role that nobody has been allowed yet.
+func (s *Service) newSession(role policy.Role, a assumption) (*session, error) {
+	doc, arns, err := a.sessionPolicies()
+	if err != nil {
+		return nil, err
+	}
+	return &session{
+		Account: role.Account, RoleARN: role.ARN, Policy: doc, PolicyARNs: arns,
+		ARN:    "arn:" + awsid.Partition + ":sts::" + role.Account + ":assumed-role/" + role.Name + "/" + *a.sessionName,
+		UserID: role.ID + ":" + *a.sessionName,
+	}, nil
+}
+
+func (v *session) user() *types.AssumedRoleUser {
+	return &types.AssumedRoleUser{Arn: &v.ARN, AssumedRoleId: &v.UserID}
+}
+
+// tag gives the session its own tags and the transitive ones of the session
+// that asks, which it cannot replace.
+func (v *session) tag(tags []types.Tag, transitive []string, parent *session) error {
+	if len(tags) > 50 {
+		return validationError("Cannot exceed quota for session tags: 50")
+	}
+	v.Tags = map[string]string{}
+	if parent != nil {
+		for _, k := range parent.Transitive {
+			v.Tags[k] = parent.Tags[k]
+			v.Transitive = append(v.Transitive, k)
+		}
+	}
+	seen := map[string]bool{}
+	for _, t := range tags {
+		low := strings.ToLower(*t.Key)
+		if seen[low] {
+			return validationError("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		}
+		seen[low] = true
+		if slices.ContainsFunc(v.Transitive, func(k string) bool { return strings.EqualFold(k, low) }) {
+			return validationError("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+		}
+		v.Tags[*t.Key] = *t.Value
+	}
+	for _, k := range transitive {
+		if !seen[strings.ToLower(k)] {
+			return validationError("The specified transitive tag key must be included in the requested tags.")
+		}
+		v.Transitive = append(v.Transitive, k)
+	}
+	return nil
+}
+
+// question is the request to the role's trust policy.
+func (s *Service) question(ctx context.Context, caller awsid.Caller, role policy.Role, parent *session) policy.Request {
+	p := policy.Principal{ARN: caller.ARN, UserID: caller.UserID, Account: caller.Account}
+	now := s.clock.Now().UTC()
+	c := map[string][]string{
+		"aws:currenttime":      {now.Format(time.RFC3339)},
+		"aws:epochtime":        {strconv.FormatInt(now.Unix(), 10)},
+		"aws:principalaccount": {caller.Account},
+		"aws:userid":           {caller.UserID},
+		"aws:resourceaccount":  {role.Account},
+		// ekslocal speaks HTTP to laptops where AWS has only TLS.
+		"aws:securetransport": {"true"},
+	}
+	set(c, "aws:sourceip", caller.SourceIP)
+	set(c, "aws:useragent", caller.UserAgent)
+	set(c, "aws:requestedregion", caller.Region)
+	a, _ := awsid.ParseARN(caller.ARN)
+	kind, rest, _ := strings.Cut(a.Resource, "/")
+	c["aws:principalarn"] = []string{caller.ARN}
+	switch kind {
+	case "root":
+		c["aws:principaltype"] = []string{"Account"}
+	case "user":
+		c["aws:principaltype"] = []string{"User"}
+		c["aws:username"] = []string{rest[strings.LastIndex(rest, "/")+1:]}
+	case "assumed-role":
+		c["aws:principaltype"] = []string{"AssumedRole"}
+		name, _, _ := strings.Cut(rest, "/")
+		if from, ok := s.iam.Role(ctx, caller.Account, name); ok {
+			p.RoleARN = from.ARN
+			c["aws:principalarn"] = []string{from.ARN}
+		}
+	}
+	if parent != nil {
+		for k, v := range parent.Tags {
+			c["aws:principaltag/"+strings.ToLower(k)] = []string{v}
+		}
+		set(c, "aws:sourceidentity", parent.SourceIdentity)
+		c["aws:multifactorauthpresent"] = []string{strconv.FormatBool(parent.MFA)}
+	}
+	return policy.Request{Principal: p, Resource: role.ARN, Context: c}
+}
+
+func set(c map[string][]string, key, v string) {
+	if v != "" {
+		c[key] = []string{v}
+	}
+}
+
+// trusts asks the role's trust policy about each action.
+func trusts(role policy.Role, r policy.Request, actions ...string) error {
+	doc, err := policy.Parse(role.Trust)
+	for _, a := range actions {
+		r.Action = a
+		if err != nil || doc.Evaluate(r) != policy.Allowed {
+			return notAuthorized(r.Principal.ARN, a, role.ARN)
+		}
+	}
+	return nil
+}
+
+// lifetime is how long the session lasts.
+func lifetime(role policy.Role, asked *int32, chained bool) (time.Duration, error) {
+	if asked == nil {
+		return time.Hour, nil
+	}
+	life := time.Duration(*asked) * time.Second
+	if chained && life > chainedLimit {
+		return 0, validationError("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+	}
+	if life > role.MaxSession {
+		return 0, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	return life, nil
+}
+
+// ServiceSession hands out credentials of a role to an AWS service that the
+// role trusts: what EC2 puts into instance metadata and EKS into pods.
+func (s *Service) ServiceSession(ctx context.Context, service, roleARN, sessionName string, life time.Duration, tags map[string]string) (*types.Credentials, *types.AssumedRoleUser, error) {
+	role, ok := s.role(ctx, roleARN)
+	if !ok {
+		return nil, nil, notAuthorized(service, "sts:AssumeRole", roleARN)
+	}
+	r := policy.Request{
+		Principal: policy.Principal{Service: service, ARN: service}, Resource: role.ARN,
+		Context: map[string][]string{"aws:sourceaccount": {role.Account}, "aws:principalisawsservice": {"true"}},
+	}
+	actions := []string{"sts:AssumeRole"}
+	for k, v := range tags {
+		r.Context["aws:requesttag/"+strings.ToLower(k)] = []string{v}
+		r.Context["aws:tagkeys"] = append(r.Context["aws:tagkeys"], k)
+		actions = append(actions[:1], "sts:TagSession")
+	}
+	if err := trusts(role, r, actions...); err != nil {
+		return nil, nil, err
+	}
+	v, err := s.newSession(role, assumption{sessionName: &sessionName})
+	if err != nil {
+		return nil, nil, err
+	}
+	v.Tags = tags
+	creds, err := s.issue(ctx, v, min(life, max(role.MaxSession, time.Hour)))
+	if err != nil {
+		return nil, nil, err
+	}
+	return creds, v.user(), nil
+}
+
+// GetSessionToken implements the operation, for users and the account's root.
+func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenInput, _ ...func(*sts.Options)) (*sts.GetSessionTokenOutput, error) {
+	var c checks
+	c.span("durationSeconds", in.DurationSeconds, 900, 129600)
+	c.length("serialNumber", in.SerialNumber, 9, 256)
+	c.length("tokenCode", in.TokenCode, 6, 6)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	caller := awsid.CallerFrom(ctx)
+	if strings.HasPrefix(caller.AccessKeyID, "ASIA") {
+		return nil, denied("Cannot call GetSessionToken with session credentials")
+	}
+	if in.SerialNumber != nil || in.TokenCode != nil {
+		return nil, denied("MultiFactorAuthentication failed with invalid MFA one time pass code. ")
+	}
+	life := 12 * time.Hour
+	if in.DurationSeconds != nil {
+		life = time.Duration(*in.DurationSeconds) * time.Second
+	}
+	if caller.IsRoot() {
+		life = min(life, time.Hour)
+	}
+	creds, err := s.issue(ctx, &session{Account: caller.Account, ARN: caller.ARN, UserID: caller.UserID}, life)
+	if err != nil {
+		return nil, err
+	}
+	return &sts.GetSessionTokenOutput{Credentials: creds}, nil
+}

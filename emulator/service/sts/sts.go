@@ -1,0 +1,95 @@
+// Package sts is the AWS Security Token Service: who am I, and temporary
+// credentials for roles.
+package sts
+
+import (
+	"context"
+	"crypto"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
+	"github.com/ekslocal/ekslocal/emulator/store"
+)
+
+// Directory is what STS asks IAM.
+type Directory interface {
+	Role(ctx context.Context, account, name string) (policy.Role, bool)
+	RoleByARN(ctx context.Context, account, arn string) (policy.Role, bool)
+	OIDCProvider(ctx context.Context, account, issuer string) (policy.OIDCProvider, bool)
+	// KeyAccount tells which account a long-term access key belongs to.
+	KeyAccount(ctx context.Context, accessKeyID string) (string, bool)
+}
+
+// KeySource finds the public keys that an OpenID Connect issuer signs with.
+type KeySource interface {
+	// SigningKeys answers by key id for an issuer URL, nil if the issuer is
+	// unknown or cannot be reached.
+	SigningKeys(ctx context.Context, issuer string) (map[string]crypto.PublicKey, error)
+}
+
+// Config is what the service is made from.
+type Config struct {
+	Store *store.Store
+	Clock clock.PassiveClock
+	Log   *slog.Logger
+	// IAM knows the roles and identity providers.
+	IAM Directory
+	// Keys may be nil: no web identity can be verified then.
+	Keys KeySource
+}
+
+// Service implements STS's operations with the signatures of the SDK's client.
+type Service struct {
+	store *store.Store
+	clock clock.PassiveClock
+	log   *slog.Logger
+	iam   Directory
+	keys  KeySource
+
+	mu    sync.Mutex
+	swept time.Time
+}
+
+// New returns the service.
+func New(c Config) *Service {
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, iam: c.IAM, keys: c.Keys}
+}
+
+// GetCallerIdentity implements the operation. It needs no permission at all.
+func (s *Service) GetCallerIdentity(ctx context.Context, _ *sts.GetCallerIdentityInput, _ ...func(*sts.Options)) (*sts.GetCallerIdentityOutput, error) {
+	c := awsid.CallerFrom(ctx)
+	return &sts.GetCallerIdentityOutput{Account: aws.String(c.Account), Arn: aws.String(c.ARN), UserId: aws.String(c.UserID)}, nil
+}
+
+// GetAccessKeyInfo implements the operation.
+func (s *Service) GetAccessKeyInfo(ctx context.Context, in *sts.GetAccessKeyInfoInput, _ ...func(*sts.Options)) (*sts.GetAccessKeyInfoOutput, error) {
+	var c checks
+	c.required("accessKeyId", in.AccessKeyId, 4, 128)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	id := *in.AccessKeyId
+	if account, ok := s.iam.KeyAccount(ctx, id); ok {
+		return &sts.GetAccessKeyInfoOutput{Account: &account}, nil
+	}
+	if k := sessions.Get(s.store, sessionScope, id); k != nil {
+		return &sts.GetAccessKeyInfoOutput{Account: &k.Account}, nil
+	}
+	if k, ok := builtinKey(ctx, id); ok {
+		return &sts.GetAccessKeyInfoOutput{Account: &k.Caller.Account}, nil
+	}
+	return nil, validationError("Invalid AccessKeyId: " + id)
+}

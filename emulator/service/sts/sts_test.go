@@ -1,0 +1,318 @@
+package sts
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
+	"github.com/ekslocal/ekslocal/emulator/store"
+)
+
+const (
+	account = "111122223333"
+	other   = "444455556666"
+	issuer  = "https://127.0.0.1:4566/id/ABC"
+	root    = "arn:aws:iam::" + account + ":root"
+)
+
+var start = time.Date(2026, 5, 1, 10, 0, 0, 0, time.UTC)
+
+// directory is an IAM of fixed contents, keyed by ARN.
+type directory map[string]policy.Role
+
+func (d directory) RoleByARN(_ context.Context, account, arn string) (policy.Role, bool) {
+	r, ok := d[arn]
+	return r, ok && r.Account == account
+}
+
+func (d directory) Role(_ context.Context, account, name string) (policy.Role, bool) {
+	for _, r := range d {
+		if r.Account == account && r.Name == name {
+			return r, true
+		}
+	}
+	return policy.Role{}, false
+}
+
+func (d directory) OIDCProvider(_ context.Context, acct, iss string) (policy.OIDCProvider, bool) {
+	if acct != account || iss != issuer {
+		return policy.OIDCProvider{}, false
+	}
+	bare := strings.TrimPrefix(issuer, "https://")
+	return policy.OIDCProvider{ARN: "arn:aws:iam::" + account + ":oidc-provider/" + bare, Issuer: bare, ClientIDs: []string{"sts.amazonaws.com"}}, true
+}
+
+func (d directory) KeyAccount(_ context.Context, id string) (string, bool) {
+	return account, id == "AKIAEXAMPLE"
+}
+
+func (d directory) add(name, statement string, max time.Duration) {
+	arn := "arn:aws:iam::" + account + ":role/" + name
+	d[arn] = policy.Role{
+		Account: account, Name: name[strings.LastIndex(name, "/")+1:], ARN: arn, ID: "AROAEXAMPLEEXAMPLE123", MaxSession: max,
+		Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` + statement + `}]}`,
+	}
+}
+
+type keys map[string]crypto.PublicKey
+
+func (k keys) SigningKeys(context.Context, string) (map[string]crypto.PublicKey, error) { return k, nil }
+
+func newService(t *testing.T, d directory, k KeySource) (context.Context, *Service, *clocktesting.FakePassiveClock) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	st, err := store.Open(ctx, store.NewMemory(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := clocktesting.NewFakePassiveClock(start)
+	return as(ctx, root, account, "test"), New(Config{Store: st, Clock: c, IAM: d, Keys: k}), c
+}
+
+func as(ctx context.Context, arn, account, key string) context.Context {
+	return awsid.WithCaller(ctx, awsid.Caller{Scope: awsid.Scope{Account: account, Region: "eu-west-1"}, ARN: arn, UserID: account, AccessKeyID: key, SourceIP: "127.0.0.1"})
+}
+
+func wantError(t *testing.T, err error, code, message string) {
+	t.Helper()
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		t.Fatalf("error = %v, want %s: %s", err, code, message)
+	}
+	if api.ErrorCode() != code || api.ErrorMessage() != message {
+		t.Errorf("error =\n %s: %s, want\n %s: %s", api.ErrorCode(), api.ErrorMessage(), code, message)
+	}
+}
+
+func TestGetCallerIdentity(t *testing.T) {
+	ctx, s, _ := newService(t, directory{}, nil)
+	out, err := s.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil || *out.Account != account || *out.Arn != root || *out.UserId != account {
+		t.Errorf("GetCallerIdentity = %+v, %v", out, err)
+	}
+	for id, want := range map[string]string{"AKIAEXAMPLE": account, "test": awsid.DefaultAccount, other: other} {
+		out, err := s.GetAccessKeyInfo(ctx, &sts.GetAccessKeyInfoInput{AccessKeyId: &id})
+		if err != nil || *out.Account != want {
+			t.Errorf("GetAccessKeyInfo(%s) = %+v, %v", id, out, err)
+		}
+	}
+}
+
+func TestAssumeRole(t *testing.T) {
+	d := directory{}
+	d.add("team/ops", `"Principal":{"AWS":"`+root+`"},"Action":"sts:AssumeRole"`, 2*time.Hour)
+	ctx, s, clk := newService(t, d, nil)
+	arn := aws.String("arn:aws:iam::" + account + ":role/team/ops")
+	out, err := s.AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: arn, RoleSessionName: aws.String("me")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *out.AssumedRoleUser.Arn != "arn:aws:sts::111122223333:assumed-role/ops/me" || *out.AssumedRoleUser.AssumedRoleId != "AROAEXAMPLEEXAMPLE123:me" {
+		t.Errorf("AssumedRoleUser = %s %s", *out.AssumedRoleUser.Arn, *out.AssumedRoleUser.AssumedRoleId)
+	}
+	if !out.Credentials.Expiration.Equal(start.Add(time.Hour)) || !strings.HasPrefix(*out.Credentials.AccessKeyId, "ASIA") || len(*out.Credentials.AccessKeyId) != 20 || out.PackedPolicySize != nil {
+		t.Errorf("credentials = %+v", out)
+	}
+	k, ok := s.Key(ctx, *out.Credentials.AccessKeyId)
+	if !ok || k.Secret != *out.Credentials.SecretAccessKey || k.SessionToken != *out.Credentials.SessionToken || !k.Expires.Equal(start.Add(time.Hour)) ||
+		k.Caller.ARN != *out.AssumedRoleUser.Arn || k.Caller.UserID != *out.AssumedRoleUser.AssumedRoleId || k.Caller.Account != account {
+		t.Errorf("Key = %+v, %v", k, ok)
+	}
+
+	chained := as(ctx, k.Caller.ARN, account, k.Caller.AccessKeyID)
+	_, err = s.AssumeRole(chained, &sts.AssumeRoleInput{RoleArn: arn, RoleSessionName: aws.String("me"), DurationSeconds: aws.Int32(7200)})
+	wantError(t, err, "ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+	_, err = s.GetSessionToken(chained, &sts.GetSessionTokenInput{})
+	wantError(t, err, "AccessDenied", "Cannot call GetSessionToken with session credentials")
+
+	clk.SetTime(start.Add(3 * time.Hour))
+	if _, err := s.GetSessionToken(ctx, &sts.GetSessionTokenInput{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.Key(ctx, *out.Credentials.AccessKeyId); ok {
+		t.Error("a session that ended two hours ago is still kept")
+	}
+}
+
+func TestAssumeRoleRefusals(t *testing.T) {
+	d := directory{}
+	d.add("eks", `"Principal":{"Service":"eks.amazonaws.com"},"Action":"sts:AssumeRole"`, time.Hour)
+	d.add("ops", `"Principal":{"AWS":"`+account+`"},"Action":"sts:AssumeRole"`, time.Hour)
+	d.add("external", `"Principal":{"AWS":"arn:aws:iam::`+other+`:root"},"Action":["sts:AssumeRole","sts:TagSession"],"Condition":{"StringEquals":{"sts:ExternalId":"42"}}`, time.Hour)
+	d.add("path/from", `"Principal":{"AWS":"`+account+`"},"Action":"sts:AssumeRole"`, time.Hour)
+	d.add("named", `"Principal":{"AWS":"arn:aws:iam::`+account+`:role/path/from"},"Action":"sts:AssumeRole"`, time.Hour)
+	ctx, s, _ := newService(t, d, nil)
+	arn := func(n string) string { return "arn:aws:iam::" + account + ":role/" + n }
+	denied := func(who, action, role string) string {
+		return "User: " + who + " is not authorized to perform: " + action + " on resource: " + arn(role)
+	}
+	otherRoot := as(ctx, "arn:aws:iam::"+other+":root", other, other)
+	session := as(ctx, "arn:aws:sts::"+account+":assumed-role/from/x", account, "ASIAUNKNOWN")
+	tag := []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}
+	tests := []struct {
+		name          string
+		ctx           context.Context
+		role, session string
+		in            sts.AssumeRoleInput
+		code, message string
+	}{
+		{"good", ctx, "ops", "me", sts.AssumeRoleInput{}, "", ""},
+		{"trusts a service only", ctx, "eks", "me", sts.AssumeRoleInput{}, "AccessDenied", denied(root, "sts:AssumeRole", "eks")},
+		{"no such role", ctx, "gone", "me", sts.AssumeRoleInput{}, "AccessDenied", denied(root, "sts:AssumeRole", "gone")},
+		{"other account", otherRoot, "ops", "me", sts.AssumeRoleInput{}, "AccessDenied", denied("arn:aws:iam::"+other+":root", "sts:AssumeRole", "ops")},
+		{"external id", otherRoot, "external", "me", sts.AssumeRoleInput{ExternalId: aws.String("42"), Tags: tag}, "", ""},
+		{"no external id", otherRoot, "external", "me", sts.AssumeRoleInput{}, "AccessDenied", denied("arn:aws:iam::"+other+":root", "sts:AssumeRole", "external")},
+		{"role by path", session, "named", "me", sts.AssumeRoleInput{}, "", ""},
+		{"not the named role", ctx, "named", "me", sts.AssumeRoleInput{}, "AccessDenied", denied(root, "sts:AssumeRole", "named")},
+		{"tags not trusted", ctx, "ops", "me", sts.AssumeRoleInput{Tags: tag}, "AccessDenied", denied(root, "sts:TagSession", "ops")},
+		{"session name", ctx, "ops", "a b", sts.AssumeRoleInput{}, "ValidationError", `1 validation error detected: Value 'a b' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*`},
+		{"short", ctx, "ops", "me", sts.AssumeRoleInput{DurationSeconds: aws.Int32(60)}, "ValidationError", "1 validation error detected: Value '60' at 'durationSeconds' failed to satisfy constraint: Member must have value greater than or equal to 900"},
+		{"too long", ctx, "ops", "me", sts.AssumeRoleInput{DurationSeconds: aws.Int32(7200)}, "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."},
+		{"bad session policy", ctx, "ops", "me", sts.AssumeRoleInput{Policy: aws.String("{")}, "MalformedPolicyDocument", "This policy contains invalid Json"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.in.RoleArn, tt.in.RoleSessionName = aws.String(arn(tt.role)), &tt.session
+			_, err := s.AssumeRole(tt.ctx, &tt.in)
+			if tt.code == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantError(t, err, tt.code, tt.message)
+			if st, ok := err.(interface{ HTTPStatusCode() int }); tt.code == "AccessDenied" && (!ok || st.HTTPStatusCode() != 403) {
+				t.Error("AccessDenied is not 403")
+			}
+		})
+	}
+}
+
+func TestServiceSession(t *testing.T) {
+	d := directory{}
+	d.add("node", `"Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"`, time.Hour)
+	ctx, s, _ := newService(t, d, nil)
+	c, u, err := s.ServiceSession(ctx, "ec2.amazonaws.com", "arn:aws:iam::"+account+":role/node", "i-0123456789abcdef0", 6*time.Hour, nil)
+	if err != nil || *u.Arn != "arn:aws:sts::111122223333:assumed-role/node/i-0123456789abcdef0" || c == nil {
+		t.Fatal(c, u, err)
+	}
+	_, _, err = s.ServiceSession(ctx, "eks.amazonaws.com", "arn:aws:iam::"+account+":role/node", "x", time.Hour, nil)
+	wantError(t, err, "AccessDenied", "User: eks.amazonaws.com is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::111122223333:role/node")
+}
+
+func sign(t *testing.T, key crypto.Signer, alg, kid string, claims map[string]any) string {
+	t.Helper()
+	part := func(v any) string {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(b)
+	}
+	signed := part(map[string]string{"alg": alg, "kid": kid}) + "." + part(claims)
+	sum := sha256.Sum256([]byte(signed))
+	var sig []byte
+	var err error
+	if k, ok := key.(*ecdsa.PrivateKey); ok {
+		r, s, e := ecdsa.Sign(rand.Reader, k, sum[:])
+		sig, err = append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...), e
+	} else {
+		sig, err = key.Sign(rand.Reader, sum[:], crypto.SHA256)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed + "." + base64.RawURLEncoding.EncodeToString(sig)
+}
+
+func TestWebIdentity(t *testing.T) {
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := strings.TrimPrefix(issuer, "https://")
+	d := directory{}
+	d.add("irsa", `"Principal":{"Federated":"arn:aws:iam::`+account+`:oidc-provider/`+bare+`"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{"`+bare+`:sub":"system:serviceaccount:ns:app","`+bare+`:aud":"sts.amazonaws.com"}}`, time.Hour)
+	ctx, s, _ := newService(t, d, keys{"k1": &rsaKey.PublicKey, "k2": &ecKey.PublicKey})
+	claims := func(change ...any) map[string]any {
+		m := map[string]any{"iss": issuer, "sub": "system:serviceaccount:ns:app", "aud": []string{"sts.amazonaws.com"}, "exp": start.Add(time.Hour).Unix()}
+		for i := 0; i < len(change); i += 2 {
+			m[change[i].(string)] = change[i+1]
+		}
+		return m
+	}
+	refused := "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+	noKey := "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements"
+	tests := []struct{ name, role, token, code, message string }{
+		{"RSA", "irsa", sign(t, rsaKey, "RS256", "k1", claims()), "", ""},
+		{"EC", "irsa", sign(t, ecKey, "ES256", "k2", claims("aud", "sts.amazonaws.com")), "", ""},
+		{"no token", "irsa", "xxxx", "InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"},
+		{"wrong key", "irsa", sign(t, rsaKey, "RS256", "k2", claims()), "InvalidIdentityToken", noKey},
+		{"no algorithm", "irsa", sign(t, rsaKey, "none", "k1", claims()), "InvalidIdentityToken", noKey},
+		{"unknown issuer", "irsa", sign(t, rsaKey, "RS256", "k1", claims("iss", "https://x")), "InvalidIdentityToken", "No OpenIDConnect provider found in your account for https://x"},
+		{"expired", "irsa", sign(t, rsaKey, "RS256", "k1", claims("exp", start.Unix()-1)), "ExpiredTokenException", "Token expired: current date/time 1777629600 must be before the expiration date/time 1777629599"},
+		{"audience", "irsa", sign(t, rsaKey, "RS256", "k1", claims("aud", "other")), "InvalidIdentityToken", "Incorrect token audience"},
+		{"subject", "irsa", sign(t, rsaKey, "RS256", "k1", claims("sub", "system:serviceaccount:ns:other")), "AccessDenied", refused},
+		{"no such role", "gone", sign(t, rsaKey, "RS256", "k1", claims()), "AccessDenied", refused},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := s.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
+				RoleArn: aws.String("arn:aws:iam::" + account + ":role/" + tt.role), RoleSessionName: aws.String("pod"), WebIdentityToken: &tt.token,
+			})
+			if tt.code != "" {
+				wantError(t, err, tt.code, tt.message)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *out.SubjectFromWebIdentityToken != "system:serviceaccount:ns:app" || *out.Audience != "sts.amazonaws.com" || *out.AssumedRoleUser.Arn != "arn:aws:sts::111122223333:assumed-role/irsa/pod" {
+				t.Errorf("answer = %+v", out)
+			}
+		})
+	}
+}
+
+func FuzzJWT(f *testing.F) {
+	f.Add("e30.e30.")
+	f.Add("eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4IiwiYXVkIjpbImEiXSwiZXhwIjoxZTk5fQ.AAAA")
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := New(Config{})
+	f.Fuzz(func(t *testing.T, token string) {
+		v, err := parseJWT(token)
+		if err != nil {
+			return
+		}
+		if v.verify(map[string]crypto.PublicKey{v.kid: &key.PublicKey}) {
+			t.Error("a forged token was accepted")
+		}
+		_ = s.current(v)
+	})
+}

@@ -1,0 +1,36 @@
+package emulator
+
+import (
+	"fmt"
+
+	ec2api "github.com/ekslocal/ekslocal/api/ec2"
+	eksapi "github.com/ekslocal/ekslocal/api/eks"
+	iamapi "github.com/ekslocal/ekslocal/api/iam"
+	ssmapi "github.com/ekslocal/ekslocal/api/ssm"
+	stsapi "github.com/ekslocal/ekslocal/api/sts"
+	"github.com/ekslocal/ekslocal/emulator/wire"
+)
+
+// Services binds every emulated AWS API to what implements it. On an emulator
+// that was not started the operations are there but cannot be called, which is
+// enough for the table of coverage.
+func (e *Emulator) Services() ([]*wire.Service, error) {
+	var out []*wire.Service
+	for _, b := range []struct {
+		model *wire.Model
+		impl  any
+	}{
+		{eksapi.Model(), e.eks},
+		{ec2api.Model(), e.ec2},
+		{iamapi.Model(), e.iam},
+		{stsapi.Model(), e.sts},
+		{ssmapi.Model(), e.ssm},
+	} {
+		s, err := wire.Bind(b.model, b.impl)
+		if err != nil {
+			return nil, fmt.Errorf("bind %s: %w", b.model.ID, err)
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
