@@ -2,7 +2,8 @@
 GO       ?= go
 BIN      := bin/ekslocal
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS  := -s -w -X main.version=$(VERSION)
+K8S      = $(shell $(GO) list -m -f '{{.Version}}' k8s.io/kubernetes 2>/dev/null)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 IMAGE    ?= ekslocal:dev
 
@@ -13,7 +14,7 @@ help: ## Show this help
 
 build: ## Build bin/ekslocal (the first time compiles Kubernetes: minutes on a small machine)
 	@GO="$(GO)" sh ./.ci/with-progress "compiling ekslocal with Kubernetes and etcd" \
-		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ekslocal
+		$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ekslocal
 
 demo: build ## Main job: start the emulator, make a cluster with 3 nodes and 20 pods, leave it running
 	@$(BIN) demo
