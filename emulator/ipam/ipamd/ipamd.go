@@ -1,8 +1,12 @@
-// Package ipamd models the address pool that amazon-vpc-cni-k8s's ipamd keeps on
-// every node: network interfaces and their secondary addresses, handed to pods.
+// Package ipamd models the address daemon of the VPC CNI on every node: it keeps
+// a warm pool of secondary addresses on the instance's network interfaces and
+// hands them to pods.
 //
-// Source of the rules: amazon-vpc-cni-k8s, pkg/ipamd/ipamd.go and
-// pkg/ipamd/datastore/data_store.go.
+// EC2 is the ledger of which addresses an instance has, the cluster of which pod
+// has which; this package remembers both only as a cache, and builds it again
+// after a restart from the interfaces and from the addresses that pods prefer.
+//
+// Source of the rules: amazon-vpc-cni-k8s, pkg/ipamd and docs/eni-and-ip-target.md.
 package ipamd
 
 import (
@@ -16,111 +20,169 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 )
 
-// EC2 is what ipamd asks of EC2.
+// ErrNoAddress is what the CNI plugin says when the node's pool is empty.
+var ErrNoAddress = errors.New("failed to assign an IP address to container")
+
+// EC2 is what ipamd calls, as the real one does, and how it learns where an
+// instance lives.
 type EC2 interface {
 	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
 	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
 	CreateNetworkInterface(context.Context, *ec2.CreateNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.CreateNetworkInterfaceOutput, error)
-	DeleteNetworkInterface(context.Context, *ec2.DeleteNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DeleteNetworkInterfaceOutput, error)
 	AttachNetworkInterface(context.Context, *ec2.AttachNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.AttachNetworkInterfaceOutput, error)
 	ModifyNetworkInterfaceAttribute(context.Context, *ec2.ModifyNetworkInterfaceAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyNetworkInterfaceAttributeOutput, error)
 	AssignPrivateIpAddresses(context.Context, *ec2.AssignPrivateIpAddressesInput, ...func(*ec2.Options)) (*ec2.AssignPrivateIpAddressesOutput, error)
+	DeleteNetworkInterface(context.Context, *ec2.DeleteNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DeleteNetworkInterfaceOutput, error)
+	Locate(instanceID string) (awsid.Scope, bool)
+	Scopes() []awsid.Scope
 }
 
-const (
-	// warmENITarget is the default WARM_ENI_TARGET: keep as many addresses free as
-	// one whole interface has.
-	warmENITarget = 1
-	// cooldown keeps a released address out of use, IP_COOLDOWN_PERIOD's default:
-	// kube-proxy elsewhere may still send it traffic.
-	cooldown = 30 * time.Second
-	// exhaustedFor is how long ipamd leaves EC2 alone after a subnet was full.
-	exhaustedFor = 120 * time.Second
-)
-
-// errNoAddress ends the FailedCreatePodSandBox event (CNI plugin, cni.go).
-var errNoAddress = errors.New("add cmd: failed to assign an IP address to container")
-
-// Config is what Pools works with.
+// Config is what Pools needs.
 type Config struct {
 	EC2   EC2
-	Clock clock.PassiveClock
+	Clock clock.Clock
 	Log   *slog.Logger
+	// OnGrow, if set, hears of instances whose pool got new addresses, so that
+	// pods that wait for one can try again at once. It must not block.
+	OnGrow func(instanceID string)
 }
 
-// Pools is the ipamd of every node. It implements dataplane.Addresses. EC2 is the
-// ledger: which addresses an instance has is read from there, and only which pod
-// has which of them is kept here, and rebuilt from the pods.
+// The CNI's defaults.
+const (
+	// warmENIs is WARM_ENI_TARGET: how many interfaces' worth of addresses are
+	// kept free.
+	warmENIs = 1
+	// cooldown is how long a released address is not given out again.
+	cooldown = 30 * time.Second
+	// exhausted is how long the pool does not try to grow after EC2 said that the
+	// subnet is full.
+	exhausted = 120 * time.Second
+	// hiccup is the same for other refusals, the interval of ipamd's monitor.
+	hiccup = 5 * time.Second
+	// parallel bounds the nodes that grow at the same time: more only conflict in
+	// the subnets' ledgers.
+	parallel = 8
+)
+
+// Pools is the address daemons of all nodes. It is safe for concurrent use and
+// implements dataplane.Addresses.
 type Pools struct {
-	cfg Config
+	cfg     Config
+	started time.Time
+	slots   chan struct{} // held while a node talks to EC2
 
 	mu    sync.Mutex
-	nodes map[string]*pool // by instance id
+	nodes map[string]*node
 }
 
-// New returns pools for no node yet.
-func New(cfg Config) *Pools { return &Pools{cfg: cfg, nodes: map[string]*pool{}} }
+// New returns Pools without nodes: each is loaded when it is first asked for.
+func New(cfg Config) *Pools {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Pools{cfg: cfg, started: cfg.Clock.Now(), slots: make(chan struct{}, parallel), nodes: map[string]*node{}}
+}
 
-func (p *Pools) pool(instanceID string) *pool {
+// node returns the instance's pool, which may not be loaded yet.
+func (p *Pools) node(id string) *node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := p.nodes[instanceID]
+	n := p.nodes[id]
 	if n == nil {
-		n = &pool{Config: p.cfg, instance: instanceID, byPod: map[types.UID]netip.Addr{}, taken: map[netip.Addr]types.UID{}, cooling: map[netip.Addr]time.Time{}}
-		p.nodes[instanceID] = n
+		n = &node{id: id, pods: map[types.UID]netip.Addr{}, addrs: map[netip.Addr]*address{}}
+		p.nodes[id] = n
 	}
 	return n
 }
 
-// Assign implements dataplane.Addresses. ctx carries the caller in whose account
-// the instance is.
-func (p *Pools) Assign(ctx context.Context, instanceID string, pod types.UID, name types.NamespacedName, prefer netip.Addr) (netip.Addr, error) {
-	n := p.pool(instanceID)
+// Start fills a node's pool, as ipamd does when the node boots.
+func (p *Pools) Start(ctx context.Context, instanceID string) {
+	n := p.node(instanceID)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if a, ok := n.byPod[pod]; ok {
-		return a, nil
+	if n.growing == nil && n.wantsMore(p.cfg.Clock.Now()) {
+		p.grow(ctx, n)
 	}
-	log := p.cfg.Log.With("instance", instanceID, "pod", name.String())
-	if err := n.load(ctx); err != nil {
-		log.Warn("ipamd: instance not readable", "error", err)
-		return netip.Addr{}, errors.New("add cmd: Error received from AddNetwork gRPC call: " + err.Error())
-	}
-	a, ok := n.pick(prefer)
-	if !ok {
-		// ipamd would let the pod fail and grow the pool within 5 s. Growing at once
-		// saves every such pod kubelet's 10 s retry.
-		n.grow(ctx, log)
-		a, ok = n.pick(prefer)
-	}
-	if !ok {
-		log.Info("ipamd: DataStore has no available IP/Prefix addresses")
-		return netip.Addr{}, errNoAddress
-	}
-	n.byPod[pod], n.taken[a] = a, pod
-	n.grow(ctx, log)
-	return a, nil
 }
 
-// Release implements dataplane.Addresses.
-func (p *Pools) Release(_ context.Context, instanceID string, pod types.UID) {
-	n := p.pool(instanceID)
+// Assign returns the pod's address: the one it has, else the preferred one if the
+// instance holds it and no other pod does, else a free one. It waits while the
+// pool grows, and returns ErrNoAddress when it cannot.
+func (p *Pools) Assign(ctx context.Context, instanceID string, pod types.UID, name types.NamespacedName, prefer netip.Addr) (netip.Addr, error) {
+	for {
+		// Looked up each time: the instance may be forgotten while the pod waits.
+		ip, wait := p.try(ctx, p.node(instanceID), pod, prefer)
+		if ip.IsValid() {
+			return ip, nil
+		}
+		if wait == nil {
+			return netip.Addr{}, ErrNoAddress
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return netip.Addr{}, ctx.Err()
+		}
+	}
+}
+
+// try gives the pod an address, or says what to wait for: neither means that
+// there will be none for now.
+func (p *Pools) try(ctx context.Context, n *node, pod types.UID, prefer netip.Addr) (netip.Addr, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	a, ok := n.byPod[pod]
-	if !ok {
+	now := p.cfg.Clock.Now()
+	ip := n.take(pod, prefer, now)
+	if n.growing == nil && n.wantsMore(now) {
+		p.grow(ctx, n)
+	}
+	return ip, n.growing
+}
+
+// Release gives the pod's address back.
+func (p *Pools) Release(_ context.Context, instanceID string, pod types.UID) {
+	p.mu.Lock()
+	n := p.nodes[instanceID]
+	p.mu.Unlock()
+	if n == nil {
 		return
 	}
-	delete(n.byPod, pod)
-	delete(n.taken, a)
-	n.cooling[a] = p.cfg.Clock.Now().Add(cooldown)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.release(pod, p.cfg.Clock.Now())
 }
 
-// Forget drops what is known of an instance that is gone.
+// Forget drops what is known of an instance that has ended.
 func (p *Pools) Forget(instanceID string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.nodes, instanceID)
+}
+
+// Stats is the state of one node's pool.
+type Stats struct {
+	Interfaces int
+	Total      int // addresses for pods
+	Assigned   int
+	Cooldown   int
+}
+
+// Stats returns the state of a node's pool, false if it is not in use.
+func (p *Pools) Stats(instanceID string) (Stats, bool) {
+	p.mu.Lock()
+	n := p.nodes[instanceID]
+	p.mu.Unlock()
+	if n == nil {
+		return Stats{}, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stats(p.cfg.Clock.Now()), n.loaded
 }

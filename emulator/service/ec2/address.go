@@ -237,7 +237,7 @@ func (s *Service) DisassociateAddress(ctx context.Context, in *ec2.DisassociateA
 			}
 			a = Addresses.Edit(tx, sc, *Addresses.List(tx, sc)[i].AllocationId)
 		}
-		if eni := NetworkInterfaces.Get(tx, sc, deref(a.NetworkInterfaceId)); eni != nil && eni.InterfaceType == types.NetworkInterfaceTypeNatGateway {
+		if eni := NetworkInterfaces.Get(tx, sc, deref(a.NetworkInterfaceId)); eni != nil && eni.InterfaceType == natInterface {
 			return apiError("AuthFailure", "You do not have permission to access the specified resource.")
 		}
 		takeOff(tx, sc, a)

@@ -100,10 +100,36 @@ func (s *Service) ensureRegion(ctx context.Context, sc awsid.Scope) error {
 		if regionStates.Get(tx, sc, regionStateID) != nil {
 			return nil
 		}
-		regionStates.Put(tx, sc, regionStateID, &RegionState{Created: s.now()})
+		regionStates.Put(tx, sc, regionStateID, &RegionState{Scope: sc, Created: s.now()})
 		return s.putDefaultVpc(tx, sc, region)
 	})
 }
 
 // now returns the time with the precision that EC2 shows.
-func (s *Service) now() time.Time { return s.clock.Now().UTC().Truncate(time.Millisecond) }
+func (s *Service) now() time.Time { return s.clock.Now().UTC().Truncate(time.Second) }
+
+// after returns when something that takes d is done.
+func (s *Service) after(d time.Duration) *time.Time {
+	t := s.clock.Now().UTC().Add(d)
+	return &t
+}
+
+// Locate finds the account and region of an instance, for callers that know no
+// more than its id.
+func (s *Service) Locate(instanceID string) (awsid.Scope, bool) {
+	for _, i := range Instances.ListAll(s.store) {
+		if *i.InstanceId == instanceID {
+			return i.Scope, true
+		}
+	}
+	return awsid.Scope{}, false
+}
+
+// Scopes returns every account and region in which something was ever asked.
+func (s *Service) Scopes() []awsid.Scope {
+	var out []awsid.Scope
+	for _, r := range regionStates.ListAll(s.store) {
+		out = append(out, r.Scope)
+	}
+	return out
+}

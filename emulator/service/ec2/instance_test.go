@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -82,9 +83,13 @@ func TestRunInstancesErrors(t *testing.T) {
 		"user data":     {func(in *ec2.RunInstancesInput) { in.UserData = aws.String("%%") }, "InvalidUserData.Malformed", "BASE64"},
 		"big user data": {func(in *ec2.RunInstancesInput) { in.UserData = &long }, "InvalidUserData.Malformed", "User data is limited to 16384 bytes"},
 		"full":          {func(in *ec2.RunInstancesInput) { in.MinCount, in.MaxCount = aws.Int32(12), aws.Int32(12) }, "InsufficientFreeAddressesInSubnet", "free addresses"},
-		"template":      {func(in *ec2.RunInstancesInput) { in.LaunchTemplate = &types.LaunchTemplateSpecification{LaunchTemplateName: aws.String("none")} }, "InvalidLaunchTemplateName.NotFoundException", "with template name none, does not exist"},
-		"tag":           {func(in *ec2.RunInstancesInput) { in.TagSpecifications = []types.TagSpecification{{ResourceType: "instance", Tags: []types.Tag{{Key: aws.String("aws:x")}}}} }, "InvalidParameterValue", "reserved"},
-		"dry":           {func(in *ec2.RunInstancesInput) { in.DryRun = aws.Bool(true) }, "DryRunOperation", "would have succeeded"},
+		"template": {func(in *ec2.RunInstancesInput) {
+			in.LaunchTemplate = &types.LaunchTemplateSpecification{LaunchTemplateName: aws.String("none")}
+		}, "InvalidLaunchTemplateName.NotFoundException", "with template name none, does not exist"},
+		"tag": {func(in *ec2.RunInstancesInput) {
+			in.TagSpecifications = []types.TagSpecification{{ResourceType: "instance", Tags: []types.Tag{{Key: aws.String("aws:x")}}}}
+		}, "InvalidParameterValue", "reserved"},
+		"dry": {func(in *ec2.RunInstancesInput) { in.DryRun = aws.Bool(true) }, "DryRunOperation", "would have succeeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := &ec2.RunInstancesInput{MinCount: aws.Int32(1), MaxCount: aws.Int32(1), SubnetId: &sub, ImageId: f.image(), InstanceType: "t3.small"}
@@ -164,45 +169,31 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
-	await := func(want types.InstanceStateName) {
+	deadline := time.Now().Add(10 * time.Second)
+	// await lets the clock run in steps of d whenever the loop waits for it.
+	await := func(d time.Duration, want types.InstanceStateName) {
 		t.Helper()
-		for {
+		for time.Now().Before(deadline) {
 			select {
 			case got := <-seen:
 				if got == want {
 					return
 				}
-			case <-time.After(10 * time.Second):
-				t.Fatalf("no %s", want)
+			default:
+				if d > 0 && f.clock.HasWaiters() {
+					f.clock.Step(d)
+				}
+				runtime.Gosched()
 			}
 		}
-	}
-	// tick lets the clock run until the loop has seen what it waits for.
-	tick := func(d time.Duration, want types.InstanceStateName) {
-		t.Helper()
-		stop := make(chan struct{})
-		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					if f.clock.HasWaiters() {
-						f.clock.Step(d / 4)
-					}
-					time.Sleep(time.Millisecond)
-				}
-			}
-		}()
-		await(want)
-		close(stop)
+		t.Fatalf("no %s", want)
 	}
 	id := f.run(sub, "t3.small", 1)[0].InstanceId
-	await(types.InstanceStateNamePending)
-	tick(5*time.Second, types.InstanceStateNameRunning)
+	await(0, types.InstanceStateNamePending)
+	await(time.Second, types.InstanceStateNameRunning)
 	must(f.TerminateInstances(f.ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{*id}}))(t)
-	tick(3*time.Second, types.InstanceStateNameTerminated)
-	tick(terminatedFor, "gone")
+	await(time.Second, types.InstanceStateNameTerminated)
+	await(time.Minute, "gone")
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run = %v", err)

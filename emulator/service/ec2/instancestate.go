@@ -44,11 +44,10 @@ func (s *Service) move(ctx context.Context, dryRun *bool, ids []string, next fun
 // enter puts an instance into a transitional state, which Run ends.
 func (s *Service) enter(inst *Instance, to types.InstanceStateName) {
 	now := s.now()
-	due := now.Add(s.shutdown)
-	inst.State = state(to)
+	inst.State, inst.Due = state(to), s.after(s.shutdown)
 	switch to {
 	case types.InstanceStateNamePending:
-		due = now.Add(s.boot)
+		inst.Due = s.after(s.boot)
 		inst.LaunchTime = &now
 		inst.StateReason, inst.StateTransitionReason = nil, aws.String("")
 	case types.InstanceStateNameShuttingDown, types.InstanceStateNameStopping:
@@ -57,7 +56,6 @@ func (s *Service) enter(inst *Instance, to types.InstanceStateName) {
 		}
 		inst.StateTransitionReason = aws.String("User initiated (" + now.Format("2006-01-02 15:04:05") + " GMT)")
 	}
-	inst.Due = &due
 }
 
 // TerminateInstances begins the end of instances.
@@ -148,8 +146,7 @@ func (s *Service) arrive(l *ledger, inst *Instance) bool {
 	case types.InstanceStateNameShuttingDown:
 		s.releaseInstance(l, inst)
 		inst.State = state(types.InstanceStateNameTerminated)
-		due := s.now().Add(terminatedFor)
-		inst.Due = &due
+		inst.Due = s.after(terminatedFor)
 	case types.InstanceStateNameTerminated:
 		return false
 	}

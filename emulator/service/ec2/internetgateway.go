@@ -82,7 +82,7 @@ func (s *Service) DetachInternetGateway(ctx context.Context, in *ec2.DetachInter
 			return apiError("Gateway.NotAttached", "resource %s is not attached to network %s", *g.InternetGatewayId, *v.VpcId)
 		}
 		for _, eni := range NetworkInterfaces.List(tx, sc) {
-			if deref(eni.VpcId) == *v.VpcId && eni.Association != nil {
+			if deref(eni.VpcId) == *v.VpcId && slices.ContainsFunc(eni.PrivateIpAddresses, func(a types.NetworkInterfacePrivateIpAddress) bool { return a.Association != nil }) {
 				return apiError("DependencyViolation", "Network %s has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.", *v.VpcId)
 			}
 		}

@@ -11,6 +11,10 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
+// natInterface is what EC2 says of a NAT gateway's interface; the model's enum has
+// natGateway.
+const natInterface types.NetworkInterfaceType = "nat_gateway"
+
 // CreateNatGateway creates a zonal NAT gateway with an interface of its own. As in
 // AWS, some mistakes show only afterwards, as state failed.
 func (s *Service) CreateNatGateway(ctx context.Context, in *ec2.CreateNatGatewayInput, _ ...func(*ec2.Options)) (*ec2.CreateNatGatewayOutput, error) {
@@ -47,8 +51,7 @@ func (s *Service) CreateNatGateway(ctx context.Context, in *ec2.CreateNatGateway
 			return err
 		}
 		now := s.now()
-		due := now.Add(s.boot)
-		n = &NatGateway{Due: &due, NatGateway: types.NatGateway{
+		n = &NatGateway{Due: s.after(s.boot), NatGateway: types.NatGateway{
 			NatGatewayId: aws.String(awsid.NewID("nat")), SubnetId: sub.SubnetId, VpcId: sub.VpcId, State: types.NatGatewayStatePending,
 			ConnectivityType: types.ConnectivityTypePublic, AvailabilityMode: types.AvailabilityModeZonal, CreateTime: &now, Tags: tags,
 		}}
@@ -73,7 +76,7 @@ func (s *Service) equipNat(tx *store.Tx, sc awsid.Scope, n *NatGateway, sub *Sub
 	fail := func(code, message string) {
 		n.State, n.FailureCode, n.FailureMessage = types.NatGatewayStateFailed, &code, &message
 		n.NatGatewayAddresses = []types.NatGatewayAddress{{AllocationId: allocation, Status: types.NatGatewayAddressStatusFailed}}
-		n.DeleteTime, n.Due = n.CreateTime, aws.Time(n.CreateTime.Add(terminatedFor))
+		n.DeleteTime, n.Due = n.CreateTime, s.after(terminatedFor)
 	}
 	var a *Address
 	if allocation != nil {
@@ -96,7 +99,7 @@ func (s *Service) equipNat(tx *store.Tx, sc awsid.Scope, n *NatGateway, sub *Sub
 		return err
 	}
 	l.flush()
-	eni.InterfaceType, eni.Status = types.NetworkInterfaceTypeNatGateway, types.NetworkInterfaceStatusInUse
+	eni.InterfaceType, eni.Status = natInterface, types.NetworkInterfaceStatusInUse
 	eni.Description, eni.Groups = aws.String("Interface for NAT Gateway "+*n.NatGatewayId), []types.GroupIdentifier{}
 	eni.RequesterManaged, eni.RequesterId, eni.SourceDestCheck = aws.Bool(true), aws.String(sc.Account), aws.Bool(false)
 	eni.Attachment = &types.NetworkInterfaceAttachment{
@@ -135,8 +138,7 @@ func (s *Service) DeleteNatGateway(ctx context.Context, in *ec2.DeleteNatGateway
 			return nil
 		}
 		now := s.now()
-		due := now.Add(s.shutdown)
-		n.State, n.DeleteTime, n.Due = types.NatGatewayStateDeleting, &now, &due
+		n.State, n.DeleteTime, n.Due = types.NatGatewayStateDeleting, &now, s.after(s.shutdown)
 		NatGateways.Put(tx, sc, *n.NatGatewayId, n)
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/ipam"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
@@ -42,6 +43,7 @@ const regionStateID = "state"
 
 // RegionState marks a region of an account as set up.
 type RegionState struct {
+	Scope   awsid.Scope
 	Created time.Time
 }
 
@@ -102,6 +104,7 @@ type NetworkInterface struct {
 // volumes are records of their own; describing composes them.
 type Instance struct {
 	types.Instance
+	Scope         awsid.Scope
 	ReservationID string
 	// UserData is base64, as given.
 	UserData string `json:",omitempty"`

@@ -168,8 +168,7 @@ func (s *Service) advanceNat(l *ledger, id string, now time.Time) {
 	case types.NatGatewayStateDeleting:
 		s.releaseNat(l, n)
 		n.State = types.NatGatewayStateDeleted
-		due := s.now().Add(terminatedFor)
-		n.Due = &due
+		n.Due = s.after(terminatedFor)
 	case types.NatGatewayStateDeleted:
 		NatGateways.Delete(l.tx, l.sc, id)
 		return

@@ -40,7 +40,7 @@ func (s *Service) launchOne(ctx context.Context, l *ledger, la *launch, index in
 func (la *launch) instance(sc awsid.Scope, index int) *Instance {
 	in := la.in
 	inst := &Instance{
-		ReservationID: la.reservation, UserData: deref(in.UserData), ShutdownBehavior: in.InstanceInitiatedShutdownBehavior,
+		Scope: sc, ReservationID: la.reservation, UserData: deref(in.UserData), ShutdownBehavior: in.InstanceInitiatedShutdownBehavior,
 		DisableApiTermination: aws.ToBool(in.DisableApiTermination), DisableApiStop: aws.ToBool(in.DisableApiStop), Due: la.due,
 	}
 	if inst.ShutdownBehavior == "" {

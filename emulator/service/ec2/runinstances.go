@@ -164,8 +164,7 @@ func (s *Service) prepare(ctx context.Context, tx *store.Tx, sc awsid.Scope, in 
 		return nil, err
 	}
 	la := &launch{in: merged, template: template, now: s.now(), reservation: "r-" + awsid.Hex(17)}
-	due := la.now.Add(s.boot)
-	la.due = &due
+	la.due = s.after(s.boot)
 	if la.image, err = imageOf(sc.Region, merged.ImageId); err != nil {
 		return nil, err
 	}
