@@ -92,6 +92,7 @@ type node struct {
 	// from false to true, under Fleet.mu.
 	networkReady, adopted bool
 	conditions            []corev1.NodeCondition
+	images                map[string]bool // on its disk; guarded by Fleet.mu
 	lease                 leaseState
 	serving               *servingCert
 }

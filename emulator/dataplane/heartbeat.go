@@ -80,45 +80,60 @@ func (f *Fleet) beatOnce(ctx context.Context, b beat) {
 	f.pulse.AddAfter(b, every+time.Duration(f.clock.Now().UnixNano()%int64(every/25+1)))
 }
 
-// renewLease renews the node's lease, or makes it. Only one worker has a beat of
-// a node at a time, and Join renews before there are beats.
+// renewLease renews a joined node's lease. Only one worker has a node's beat at a
+// time, and Join takes the lease before there are beats.
 func (f *Fleet) renewLease(ctx context.Context, n *node) error {
-	leases := f.beats.CoordinationV1().Leases(corev1.NamespaceNodeLease)
-	now := metav1.NewMicroTime(f.clock.Now())
-	if n.lease.current != nil {
-		l := n.lease.current.DeepCopy()
-		l.Spec.RenewTime = &now
-		l, err := leases.Update(ctx, l, metav1.UpdateOptions{})
-		if err == nil {
-			n.lease.current = l
-			return nil
-		}
-		n.lease.current = nil
-		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
-			return err
-		}
-		if apierrors.IsNotFound(err) && f.node(n.Name) != n {
-			return nil
-		}
+	l := n.lease.current
+	if l == nil {
+		return f.takeLease(ctx, n, false)
 	}
-	l, err := leases.Get(ctx, n.Name, metav1.GetOptions{})
+	l = l.DeepCopy()
+	l.Spec.RenewTime = ptr.To(metav1.NewMicroTime(f.clock.Now()))
+	l, err := f.beats.CoordinationV1().Leases(corev1.NamespaceNodeLease).Update(ctx, l, metav1.UpdateOptions{})
 	switch {
 	case err == nil:
-		l.Spec.RenewTime, l.Spec.HolderIdentity = &now, &n.Name
-		l, err = leases.Update(ctx, l, metav1.UpdateOptions{})
-	case apierrors.IsNotFound(err):
-		l, err = leases.Create(ctx, &coordinationv1.Lease{
-			ObjectMeta: metav1.ObjectMeta{
-				Name: n.Name, Namespace: corev1.NamespaceNodeLease,
-				OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.uid}},
-			},
-			Spec: coordinationv1.LeaseSpec{
-				HolderIdentity: &n.Name, LeaseDurationSeconds: ptr.To(int32(leaseDuration / time.Second)), RenewTime: &now,
-			},
-		}, metav1.CreateOptions{})
-	}
-	if err == nil {
 		n.lease.current = l
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		n.lease.current = nil
+		if f.node(n.Name) != n {
+			return nil // removed meanwhile
+		}
+		return f.takeLease(ctx, n, false)
+	}
+	return err
+}
+
+// takeLease makes the lease, or takes over the one there is.
+func (f *Fleet) takeLease(ctx context.Context, n *node, fresh bool) error {
+	leases := f.beats.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	now := metav1.NewMicroTime(f.clock.Now())
+	if !fresh {
+		l, err := leases.Get(ctx, n.Name, metav1.GetOptions{})
+		if err == nil {
+			l.Spec.RenewTime, l.Spec.HolderIdentity = &now, &n.Name
+			if l, err = leases.Update(ctx, l, metav1.UpdateOptions{}); err == nil {
+				n.lease.current = l
+			}
+			return err
+		}
+		if !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	l, err := leases.Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: n.Name, Namespace: corev1.NamespaceNodeLease,
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.uid}},
+		},
+		Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: &n.Name, LeaseDurationSeconds: ptr.To(int32(leaseDuration / time.Second)), RenewTime: &now,
+		},
+	}, metav1.CreateOptions{})
+	switch {
+	case err == nil:
+		n.lease.current = l
+	case apierrors.IsAlreadyExists(err) && fresh:
+		return f.takeLease(ctx, n, false)
 	}
 	return err
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -39,13 +38,9 @@ func invalidImage(image string) string {
 	return ""
 }
 
-// pulls tells whether the container's image is pulled rather than found on the
-// node; Always is the API server's default for images without a fixed tag.
-func pulls(c *corev1.Container) bool { return c.ImagePullPolicy == corev1.PullAlways }
-
 // pullTime and imageSize are made up for the Pulled event.
 func pullTime(pod types.UID, container string) time.Duration {
-	return time.Duration(300+number(string(pod)+container)%900) * time.Millisecond
+	return time.Duration(60+number(string(pod)+container)%120) * time.Millisecond
 }
 
 func imageSize(image string) uint32 { return 5_000_000 + number(image)%150_000_000 }

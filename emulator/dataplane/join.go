@@ -32,15 +32,14 @@ func (f *Fleet) Join(ctx context.Context, n Node) error {
 	if old := f.node(n.Name); old != nil && old.InstanceID == n.InstanceID {
 		return nil
 	}
-	member := &node{Node: n, networkReady: !f.cfg.AwaitCNI}
-	member.serving = &servingCert{}
+	member := &node{Node: n, networkReady: !f.cfg.AwaitCNI, serving: &servingCert{}, images: map[string]bool{}}
 	fresh, err := f.register(ctx, member)
 	if err != nil {
 		return fmt.Errorf("join node %s: %w", n.Name, err)
 	}
 	// The lease comes with the node: without one the node life cycle controller
 	// judges by the status alone.
-	if err := f.renewLease(ctx, member); err != nil {
+	if err := f.takeLease(ctx, member, fresh); err != nil {
 		return fmt.Errorf("join node %s: lease: %w", n.Name, err)
 	}
 	f.mu.Lock()

@@ -157,22 +157,22 @@ func (k *kubeletServer) routes() http.Handler {
 func (k *kubeletServer) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-			http.Error(w, "Unauthorized", http.StatusUnauthorized)
+			writeError(w, "Unauthorized", http.StatusUnauthorized)
 			return
 		}
 		n, ok := r.Context().Value(nodeKey{}).(*node)
 		if !ok {
-			http.Error(w, "no such node", http.StatusNotFound)
+			writeError(w, "no such node", http.StatusNotFound)
 			return
 		}
 		leaf := r.TLS.PeerCertificates[0]
 		allowed, err := k.authorize(r.Context(), leaf, n.Name, r)
 		if err != nil {
-			http.Error(w, fmt.Sprintf("Authorization error (user=%s): %v", leaf.Subject.CommonName, err), http.StatusInternalServerError)
+			writeError(w, fmt.Sprintf("Authorization error (user=%s): %v", leaf.Subject.CommonName, err), http.StatusInternalServerError)
 			return
 		}
 		if !allowed {
-			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource=%s)", leaf.Subject.CommonName, verbOf(r), subresourceOf(r)), http.StatusForbidden)
+			writeError(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource=%s)", leaf.Subject.CommonName, verbOf(r), subresourceOf(r)), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -236,6 +236,14 @@ func subresourceOf(r *http.Request) string {
 	return "proxy"
 }
 
+// writeError answers as kubelet does, without http.Error's newline: the text
+// becomes the message of the API server's status.
+func writeError(w http.ResponseWriter, text string, code int) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	fmt.Fprint(w, text)
+}
+
 func nodeOf(r *http.Request) *node { n, _ := r.Context().Value(nodeKey{}).(*node); return n }
 
 // podOf finds the pod that the request names on its node; it has answered if not.
@@ -243,7 +251,7 @@ func (k *kubeletServer) podOf(w http.ResponseWriter, r *http.Request) *corev1.Po
 	pod := k.fleet.podNamed(r.PathValue("namespace"), r.PathValue("pod"))
 	uid := r.PathValue("uid")
 	if pod == nil || pod.Spec.NodeName != nodeOf(r).Name || uid != "" && uid != string(pod.UID) {
-		http.Error(w, fmt.Sprintf("pod %q does not exist", r.PathValue("pod")), http.StatusNotFound)
+		writeError(w, fmt.Sprintf("pod %q does not exist", r.PathValue("pod")), http.StatusNotFound)
 		return nil
 	}
 	return pod

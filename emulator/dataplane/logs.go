@@ -71,7 +71,7 @@ var imageTrouble = map[string]string{
 func (k *kubeletServer) containerLogs(w http.ResponseWriter, r *http.Request) {
 	opts, err := logOptions(r.URL.Query())
 	if err != nil {
-		http.Error(w, fmt.Sprintf(`{"message": "Invalid request: %v."}`, err), http.StatusUnprocessableEntity)
+		writeError(w, fmt.Sprintf(`{"message": "Invalid request: %v."}`, err), http.StatusUnprocessableEntity)
 		return
 	}
 	pod := k.podOf(w, r)
@@ -81,12 +81,12 @@ func (k *kubeletServer) containerLogs(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("container")
 	spec, status := containerIn(pod, name)
 	if spec == nil {
-		http.Error(w, fmt.Sprintf("container %q not found in pod %q", name, pod.Name), http.StatusNotFound)
+		writeError(w, fmt.Sprintf("container %q not found in pod %q", name, pod.Name), http.StatusNotFound)
 		return
 	}
 	of, err := runOf(pod, status, name, opts.Previous)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		writeError(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain")
@@ -151,9 +151,13 @@ type logWriter struct {
 	opts    corev1.PodLogOptions
 	now     time.Time
 	history []logLine
+	size    int // bytes in history
 	live    bool
 	written int64
 }
+
+// maxHistory is kubelet's containerLogMaxSize.
+const maxHistory = 10 << 20
 
 var errLogDone = errors.New("enough")
 
@@ -165,8 +169,14 @@ func (l *logWriter) emit(line logLine) error {
 		return l.write(line)
 	}
 	l.history = append(l.history, line)
-	if len(l.history) > 2*logLines {
-		l.history = append([]logLine(nil), l.history[len(l.history)-logLines:]...)
+	l.size += len(line.text)
+	// As log rotation would: the older half goes.
+	if len(l.history) > 2*logLines || l.size > maxHistory {
+		l.history = append([]logLine(nil), l.history[len(l.history)/2:]...)
+		l.size = 0
+		for _, kept := range l.history {
+			l.size += len(kept.text)
+		}
 	}
 	return nil
 }

@@ -103,11 +103,12 @@ func resources(n Node) (capacity, allocatable corev1.ResourceList) {
 	}
 	// The file system takes about 0.37 % of the volume.
 	diskBytes := int64(disk)<<30 - int64(disk)<<30*37/10000
-	memory := visibleMemoryMiB(n.MemoryMiB)
-	reservedMemory := int64(11*n.MaxPods + 255 + 100)
+	diskBytes &^= 1<<12 - 1
+	memory := visibleMemoryKiB(n.MemoryMiB)
+	reservedMemory := int64(11*n.MaxPods+255+100) << 10
 	capacity = corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(n.VCPUs), resource.DecimalSI),
-		corev1.ResourceMemory:           *resource.NewQuantity(memory<<20, resource.BinarySI),
+		corev1.ResourceMemory:           *resource.NewQuantity(memory<<10, resource.BinarySI),
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(diskBytes, resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(int64(n.MaxPods), resource.DecimalSI),
 		"hugepages-1Gi":                 *resource.NewQuantity(0, resource.DecimalSI),
@@ -115,7 +116,7 @@ func resources(n Node) (capacity, allocatable corev1.ResourceList) {
 	}
 	allocatable = capacity.DeepCopy()
 	allocatable[corev1.ResourceCPU] = *resource.NewMilliQuantity(int64(n.VCPUs)*1000-reservedMilliCPU(n.VCPUs), resource.DecimalSI)
-	allocatable[corev1.ResourceMemory] = *resource.NewQuantity(max(memory-reservedMemory, 0)<<20, resource.BinarySI)
+	allocatable[corev1.ResourceMemory] = *resource.NewQuantity(max(memory-reservedMemory, 0)<<10, resource.BinarySI)
 	allocatable[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(max(diskBytes*9/10-1<<30, 0), resource.DecimalSI)
 	for name, q := range n.Resources {
 		capacity[name], allocatable[name] = q, q
@@ -142,11 +143,12 @@ func reservedMilliCPU(vcpus int) int64 {
 	return int64(hundredths / 100)
 }
 
-// visibleMemoryMiB is what Linux shows of the instance type's memory: firmware,
+// visibleMemoryKiB is what Linux shows of the instance type's memory: firmware,
 // kernel and page structures take about 120 MiB and 3.75 % (fitted to t3.medium,
 // m5.large, m5.xlarge and m5.4xlarge nodes).
-func visibleMemoryMiB(mib int) int64 {
-	return max(int64(mib)-120-int64(mib)*375/10000, 0)
+func visibleMemoryKiB(mib int) int64 {
+	kib := int64(mib) << 10
+	return max(kib-120<<10-kib*375/10000, 0) &^ 3
 }
 
 func nodeInfo(n Node) corev1.NodeSystemInfo {

@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	planSteps = 200    // a command that takes more steps is taken to run forever
-	execSteps = 100000 // bounds one kubectl exec
-	logSteps  = 500000 // bounds the replay of a container's output
-	logLines  = 10000  // how much of it is kept, as log rotation would
+	planSteps = 200      // a command that takes more steps is taken to run forever
+	execSteps = 100000   // bounds one kubectl exec
+	logSteps  = 500000   // bounds the replay of a container's output
+	logLines  = 10000    // how much of it is kept, as log rotation would
+	maxLine   = 16 << 10 // bytes; container runtimes cut lines there
 )
 
 // errHorizon ends a run whose further course nobody asked for.
@@ -95,7 +96,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 	for rest := b; len(rest) > 0; {
 		line, after, found := bytes.Cut(rest, []byte{'\n'})
 		w.part.Write(line)
-		if found {
+		if found || w.part.Len() > maxLine {
 			w.line()
 		}
 		rest = after

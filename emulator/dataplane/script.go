@@ -15,12 +15,18 @@ import (
 
 var errSyntax = errors.New("syntax")
 
+const (
+	maxDepth = 50      // of loops in loops, and of shells in shells
+	maxWord  = 8 << 10 // bytes; variables that grow in a loop stop here
+)
+
 // token is a word or, with op set, an operator.
 type token struct {
 	text string
 	op   bool
 	// quoted words are never keywords or operators.
 	quoted bool
+	assign bool // NAME= begins the word, outside of quotes
 }
 
 // script executes source. errExit means that it called exit.
@@ -29,7 +35,7 @@ func (s *shell) script(source string) error {
 	if err == nil {
 		var nodes []stmt
 		var rest []token
-		nodes, rest, err = parseList(tokens)
+		nodes, rest, err = parseList(tokens, 0)
 		if err == nil && len(rest) > 0 {
 			err = fmt.Errorf("%w: unexpected %q", errSyntax, rest[0].text)
 		}
@@ -48,13 +54,13 @@ func (s *shell) script(source string) error {
 func scan(source string) ([]token, error) {
 	var out []token
 	var word strings.Builder
-	started, quoted := false, false
+	started, quoted, assign := false, false, false
 	flush := func() {
 		if started {
-			out = append(out, token{text: word.String(), quoted: quoted})
+			out = append(out, token{text: word.String(), quoted: quoted, assign: assign})
 		}
 		word.Reset()
-		started, quoted = false, false
+		started, quoted, assign = false, false, false
 	}
 	for i := 0; i < len(source); i++ {
 		c := source[i]
@@ -110,6 +116,7 @@ func scan(source string) ([]token, error) {
 		case c == 0:
 			return nil, fmt.Errorf("%w: NUL byte", errSyntax)
 		default:
+			assign = assign || c == '=' && !quoted && isName(word.String())
 			started = true
 			word.WriteByte(c)
 		}
@@ -168,7 +175,10 @@ type stmt struct {
 	then      string // "&&", "||" or ""
 }
 
-func parseList(tokens []token) (list []stmt, rest []token, err error) {
+func parseList(tokens []token, depth int) (list []stmt, rest []token, err error) {
+	if depth > maxDepth {
+		return nil, nil, fmt.Errorf("%w: nested too deep", errSyntax)
+	}
 	for len(tokens) > 0 {
 		switch t := tokens[0]; {
 		case t.op && t.text == ";":
@@ -178,7 +188,7 @@ func parseList(tokens []token) (list []stmt, rest []token, err error) {
 			return list, tokens, nil
 		}
 		var one stmt
-		if one, tokens, err = parseStmt(tokens); err != nil {
+		if one, tokens, err = parseStmt(tokens, depth); err != nil {
 			return nil, nil, err
 		}
 		if len(tokens) > 0 && tokens[0].op && (tokens[0].text == "&&" || tokens[0].text == "||") {
@@ -195,12 +205,12 @@ func parseList(tokens []token) (list []stmt, rest []token, err error) {
 	return list, nil, nil
 }
 
-func parseStmt(tokens []token) (stmt, []token, error) {
+func parseStmt(tokens []token, depth int) (stmt, []token, error) {
 	var st stmt
 	if first := tokens[0]; !first.quoted && !first.op {
 		switch first.text {
 		case "while", "until", "for":
-			return parseLoop(tokens)
+			return parseLoop(tokens, depth)
 		case "if", "case", "then", "do", "fi", "esac", "else", "elif", "function", "{", "}", "!", "[", "[[":
 			return st, nil, fmt.Errorf("%w: unsupported %q", errSyntax, first.text)
 		}
@@ -223,7 +233,7 @@ func parseStmt(tokens []token) (stmt, []token, error) {
 	return st, tokens, nil
 }
 
-func parseLoop(tokens []token) (stmt, []token, error) {
+func parseLoop(tokens []token, depth int) (stmt, []token, error) {
 	st := stmt{loop: tokens[0].text}
 	bad := func(what string) (stmt, []token, error) {
 		return stmt{}, nil, fmt.Errorf("%w: unsupported %s", errSyntax, what)
@@ -246,7 +256,7 @@ func parseLoop(tokens []token) (stmt, []token, error) {
 	if len(tokens) == 0 || tokens[0].text != "do" {
 		return bad("loop without do")
 	}
-	body, rest, err := parseList(tokens[1:])
+	body, rest, err := parseList(tokens[1:], depth+1)
 	if err != nil {
 		return stmt{}, nil, err
 	}
@@ -312,11 +322,8 @@ func (s *shell) stmt(st stmt) error {
 
 func (s *shell) simple(st stmt) error {
 	words := st.words
-	for len(words) > 0 && !words[0].quoted {
-		name, value, ok := strings.Cut(words[0].text, "=")
-		if !ok || !isName(name) {
-			break
-		}
+	for len(words) > 0 && words[0].assign {
+		name, value, _ := strings.Cut(words[0].text, "=")
 		s.env[name] = s.expand(value)
 		words = words[1:]
 	}
@@ -362,6 +369,10 @@ func (s *shell) expand(w string) string {
 			i += n
 		default:
 			out.WriteByte(w[i])
+		}
+		if out.Len() > maxWord {
+			s.unknown = true
+			return out.String()[:maxWord]
 		}
 	}
 	return out.String()

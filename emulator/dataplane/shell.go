@@ -30,6 +30,7 @@ type shell struct {
 	// what the real program would have done.
 	unknown bool
 	status  int
+	depth   int
 }
 
 var (
@@ -241,6 +242,10 @@ func (s *shell) ls(args []string) {
 
 // sub runs `sh -c script`, or an interactive shell.
 func (s *shell) sub(args []string) error {
+	if s.depth++; s.depth > maxDepth {
+		return errSteps
+	}
+	defer func() { s.depth-- }()
 	for i, a := range args {
 		if strings.HasPrefix(a, "-") && strings.HasSuffix(a, "c") {
 			if i+1 >= len(args) {
@@ -277,7 +282,7 @@ func (s *shell) interact() error {
 			}
 			continue
 		}
-		s.steps = execSteps
+		s.steps = execSteps / 10
 		err := s.script(string(line))
 		line = line[:0]
 		switch {

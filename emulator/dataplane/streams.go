@@ -41,7 +41,7 @@ func (k *kubeletServer) attach(w http.ResponseWriter, r *http.Request) {
 func (k *kubeletServer) session(w http.ResponseWriter, r *http.Request) (*remotecommand.Options, *corev1.Pod, *corev1.Container) {
 	opts, err := remotecommand.NewOptions(r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		writeError(w, err.Error(), http.StatusBadRequest)
 		return nil, nil, nil
 	}
 	pod := k.podOf(w, r)
@@ -50,7 +50,7 @@ func (k *kubeletServer) session(w http.ResponseWriter, r *http.Request) (*remote
 	}
 	spec, status := containerIn(pod, r.PathValue("container"))
 	if spec == nil || status == nil || status.State.Running == nil {
-		http.Error(w, fmt.Sprintf("container not found (%q)", r.PathValue("container")), http.StatusInternalServerError)
+		writeError(w, fmt.Sprintf("container not found (%q)", r.PathValue("container")), http.StatusInternalServerError)
 		return nil, nil, nil
 	}
 	return opts, pod, spec
@@ -113,8 +113,8 @@ func (e executor) ExecInContainer(ctx context.Context, _, _, container string, c
 }
 
 // AttachContainer implements remotecommand.Attacher. Attaching to a container
-// that keeps its standard input open gives a shell, whose end is the container's;
-// others show their output.
+// that keeps its standard input open runs its command on it, a shell if the image
+// decides, and ends with it; others show their output.
 func (e executor) AttachContainer(ctx context.Context, _, _, container string, in io.Reader, out, errw io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
 	ctx, cancel := e.fleet.whileRunning(ctx, e.pod, container)
 	defer cancel()
@@ -137,7 +137,11 @@ func (e executor) AttachContainer(ctx context.Context, _, _, container string, i
 		return nil
 	}
 	sh := e.shell(ctx, in, out, errw, tty)
-	code, err := sh.run([]string{"sh"})
+	argv := commandOf(e.spec)
+	if len(argv) == 0 {
+		argv = []string{"sh"}
+	}
+	code, err := sh.run(argv)
 	if err != nil {
 		return nil // the container ended under the session
 	}
@@ -249,7 +253,7 @@ func (t *terminalInput) Read(p []byte) (int, error) {
 func (k *kubeletServer) portForward(w http.ResponseWriter, r *http.Request) {
 	opts, err := portforward.NewV4Options(r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		writeError(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	pod := k.podOf(w, r)
@@ -257,7 +261,7 @@ func (k *kubeletServer) portForward(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if pod.Status.Phase != corev1.PodRunning {
-		http.Error(w, fmt.Sprintf("pod not found (%q)", pod.Name), http.StatusInternalServerError)
+		writeError(w, fmt.Sprintf("pod not found (%q)", pod.Name), http.StatusInternalServerError)
 		return
 	}
 	portforward.ServePortForward(w, r, forwarder{k.fleet, pod}, pod.Name, string(pod.UID), opts, streamIdle, streamCreation, portforward.SupportedProtocols)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -191,11 +193,15 @@ func (f *Fleet) live(ctx context.Context, n *node, pod *corev1.Pod, rec *podReco
 	again.add(wait)
 	rec.forgive(now)
 
+	images, minor := f.imagesFor(n, pod)
 	s := next(situation{
-		pod: pod, was: rec.known, life: rec.life, now: now, admitted: rec.admitted, network: rec.network,
+		images: images, minor: minor, pod: pod, was: rec.known, life: rec.life, now: now, admitted: rec.admitted, network: rec.network,
 		ips: rec.ips, hostIP: n.PrivateIP, stopping: rec.stopping, held: held, forgiven: rec.forgiven, ended: f.takeEnded(rec),
 	})
 	rec.known = s.status
+	if len(s.events) > 0 {
+		f.noteImages(n, pod, &s.status)
+	}
 	for _, e := range s.events {
 		f.events.pod(n, pod, e)
 	}
@@ -214,6 +220,36 @@ func (f *Fleet) live(ctx context.Context, n *node, pod *corev1.Pod, rec *podReco
 	}
 	ready := findCondition(s.status.Conditions, corev1.PodReady)
 	return again.next, f.noteNetwork(ctx, n, pod, ready != nil && ready.Status == corev1.ConditionTrue)
+}
+
+// imagesFor tells which of the pod's images the node has, and its minor version.
+func (f *Fleet) imagesFor(n *node, pod *corev1.Pod) (map[string]bool, int) {
+	images := map[string]bool{}
+	f.mu.Lock()
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers, ephemerals(pod)} {
+		for i := range list {
+			images[list[i].Image] = n.images[list[i].Image]
+		}
+	}
+	f.mu.Unlock()
+	minor := 0
+	if v := strings.SplitN(n.KubeletVersion, ".", 3); len(v) == 3 {
+		minor, _ = strconv.Atoi(v[1]) // 0 is an old one
+	}
+	return images, minor
+}
+
+// noteImages remembers the images of containers that have started.
+func (f *Fleet) noteImages(n *node, pod *corev1.Pod, st *corev1.PodStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, list := range [][]corev1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses, st.EphemeralContainerStatuses} {
+		for i := range list {
+			if c := containerSpec(pod, list[i].Name); c != nil && list[i].ContainerID != "" {
+				n.images[c.Image] = true
+			}
+		}
+	}
 }
 
 // waits keeps the shortest positive one of several waits.
@@ -292,6 +328,11 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 			"Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox %q: plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: %s",
 			awsid.Hex(64), err)})
 		return rec.retryAt.Sub(now)
+	}
+	if f.node(n.Name) != n {
+		// Removed meanwhile: Remove may have released before this address was taken.
+		f.cfg.Addresses.Release(ctx, n.InstanceID, pod.UID)
+		return 0
 	}
 	f.mu.Lock()
 	delete(f.starved[n.Name], key)

@@ -152,7 +152,7 @@ func (k *kubeletServer) summary(w http.ResponseWriter, r *http.Request) {
 	at := metav1.NewTime(now)
 	total, pods := k.fleet.nodeLoad(n.Name, now)
 	s := stats.Summary{Node: stats.NodeStats{NodeName: n.Name, CPU: cpuStats(total, at), Memory: memoryStats(total, at)}, Pods: []stats.PodStats{}}
-	s.Node.Memory.AvailableBytes = ptr.To(uint64(max(visibleMemoryMiB(n.MemoryMiB)<<20-total.memory, 0)))
+	s.Node.Memory.AvailableBytes = ptr.To(uint64(max(visibleMemoryKiB(n.MemoryMiB)<<10-total.memory, 0)))
 	for _, p := range pods {
 		ps := stats.PodStats{
 			PodRef: stats.PodReference{Name: p.pod.Name, Namespace: p.pod.Namespace, UID: string(p.pod.UID)},
