@@ -56,10 +56,10 @@ func newController(name string, workers int, clk clock.WithTicker, log *slog.Log
 	}
 }
 
-// watch enqueues the records of a table. to maps a record to the keys that depend
-// on it; nil means the record itself.
-func (c *controller) watch(s *store.Store, table string, to func(k key) []key) {
-	s.Subscribe(table, func(ch store.Change) {
+// watch enqueues the records of a table until cancel. to maps a record to the keys
+// that depend on it; nil means the record itself.
+func (c *controller) watch(s *store.Store, table string, to func(k key) []key) (cancel func()) {
+	return s.Subscribe(table, func(ch store.Change) {
 		k := key{ch.Scope, ch.ID}
 		if to == nil {
 			c.queue.Add(k)

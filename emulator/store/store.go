@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,7 @@ type Store struct {
 	behind chan struct{} // closed and replaced when now moves on
 
 	notify sync.Mutex // held while subscribers are called, so that one at a time is
-	subs   map[string][]func(Change)
+	subs   map[string][]*func(Change)
 
 	turn      chan struct{} // held by transactions on their second and later tries
 	exclusive sync.RWMutex  // written by a transaction that lost too often
@@ -57,7 +58,7 @@ type Change struct {
 // Open loads all records of kv and follows it until ctx ends.
 func Open(ctx context.Context, kv KV, log *slog.Logger) (*Store, error) {
 	s := &Store{
-		kv: kv, log: log, tree: newTree(), subs: map[string][]func(Change){},
+		kv: kv, log: log, tree: newTree(), subs: map[string][]*func(Change){},
 		behind: make(chan struct{}), done: make(chan struct{}), turn: make(chan struct{}, 1),
 	}
 	items, rev, err := kv.Load(ctx)
@@ -154,22 +155,29 @@ func (s *Store) tell(items []Item) {
 		}
 		sc, id := splitKey(rest)
 		for _, f := range s.subs[table] {
-			f(Change{Scope: sc, ID: id, Deleted: it.Value == nil})
+			(*f)(Change{Scope: sc, ID: id, Deleted: it.Value == nil})
 		}
 	}
 }
 
 // Subscribe calls f for every record of table as it is now, and then for every
 // change in revision order, never twice at a time. f must not block or write.
-func (s *Store) Subscribe(table string, f func(Change)) {
+// After cancel, which f must not call, it is not called any more.
+func (s *Store) Subscribe(table string, f func(Change)) (cancel func()) {
 	// Changes that are in the view but not yet told come once more: subscribers
 	// read the record's present state, so twice is once.
 	s.notify.Lock()
 	defer s.notify.Unlock()
-	s.subs[table] = append(s.subs[table], f)
+	sub := &f
+	s.subs[table] = append(s.subs[table], sub)
 	for _, k := range scanKeys(s.now.Load().tree, table+"/") {
 		sc, id := splitKey(k[len(table)+1:])
 		f(Change{Scope: sc, ID: id})
+	}
+	return func() {
+		s.notify.Lock()
+		defer s.notify.Unlock()
+		s.subs[table] = slices.DeleteFunc(s.subs[table], func(o *func(Change)) bool { return o == sub })
 	}
 }
 

@@ -64,6 +64,25 @@ func TestResetShowsWhatChanged(t *testing.T) {
 	}
 }
 
+func TestCancelledSubscriptionIsNotCalled(t *testing.T) {
+	s, err := store.Open(t.Context(), store.NewMemory(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, going := make(chan store.Change, 10), make(chan store.Change, 10)
+	cancel := s.Subscribe("records", func(c store.Change) { ended <- c })
+	s.Subscribe("records", func(c store.Change) { going <- c })
+	cancel()
+	cancel() // a second time is harmless
+	if err := s.Update(t.Context(), func(tx *store.Tx) error { records.Put(tx, here, "a", &record{}); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	<-going
+	if len(ended) > 0 {
+		t.Errorf("called after its end: %+v", <-ended)
+	}
+}
+
 func TestLostBackendFailsWrites(t *testing.T) {
 	kv := &broken{store.NewMemory(), make(chan store.Batch)}
 	s, err := store.Open(t.Context(), kv, slog.New(slog.DiscardHandler))

@@ -57,8 +57,8 @@ const (
 // next Run.
 func (s *Service) Run(ctx context.Context) error {
 	a := &agenda{fresh: map[item]bool{}, wake: make(chan struct{}, 1)}
-	s.store.Subscribe(Instances.Name(), a.note)
-	s.store.Subscribe(NatGateways.Name(), a.note)
+	defer s.store.Subscribe(Instances.Name(), a.note)()
+	defer s.store.Subscribe(NatGateways.Name(), a.note)()
 	due := map[item]time.Time{}
 	sweep := s.clock.Now()
 	for {

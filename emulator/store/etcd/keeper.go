@@ -18,7 +18,7 @@ type keeper struct {
 	urgent chan struct{}
 
 	mu   sync.Mutex // one upkeep at a time
-	last int64      // the revision at the last round; the next one compacts up to it
+	last int64      // the revision at the last round, or the start; the next one compacts up to it
 }
 
 const (
@@ -32,7 +32,7 @@ const (
 
 func newKeeper(s *Server) *keeper {
 	ctx, stop := context.WithCancel(context.Background())
-	k := &keeper{s: s, stop: stop, done: make(chan struct{}), urgent: make(chan struct{}, 1)}
+	k := &keeper{s: s, stop: stop, done: make(chan struct{}), urgent: make(chan struct{}, 1), last: s.etcd.Server.KV().Rev()}
 	go k.run(ctx)
 	return k
 }

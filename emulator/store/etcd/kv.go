@@ -17,6 +17,7 @@ type kv struct {
 	client *clientv3.Client
 	prefix string
 	full   func()          // called when etcd refuses writes for want of space
+	check  func() error    // refuses writes before etcd is asked; nil allows all
 	lost   <-chan struct{} // closed when etcd stopped; nil if it is not ours
 }
 
@@ -158,11 +159,16 @@ func (k *kv) Commit(ctx context.Context, guards []store.Guard, writes []store.It
 			ops[i] = clientv3.OpPut(k.prefix+w.Key, string(w.Value))
 		}
 	}
+	if k.check != nil {
+		if err := k.check(); err != nil {
+			return 0, false, err
+		}
+	}
 	resp, err := k.client.Txn(ctx).If(cmps...).Then(ops...).Commit()
 	if err != nil {
 		if errors.Is(err, rpctypes.ErrNoSpace) && k.full != nil {
 			k.full()
-			return 0, false, fmt.Errorf("the database is full; space is being freed, try again: %w", err)
+			return 0, false, &FullError{Message: "The database is full; space is being freed, try again."}
 		}
 		return 0, false, err
 	}

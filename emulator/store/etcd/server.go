@@ -43,6 +43,8 @@ type Config struct {
 	QuotaBytes int64
 	Log        *slog.Logger
 	Clock      clock.WithTicker
+
+	freeSpace func(dir string) (int64, error) // for tests; nil asks the system
 }
 
 // Server is a running etcd.
@@ -53,6 +55,7 @@ type Server struct {
 	client *clientv3.Client
 	grpc   *grpc.Server
 	keeper *keeper
+	disk   *disk
 	ready  atomic.Bool
 
 	closing sync.Once
@@ -129,6 +132,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.listen(); err != nil {
 		return err
 	}
+	s.disk = newDisk(s)
 	s.keeper = newKeeper(s)
 	return nil
 }
@@ -196,7 +200,7 @@ func (s *Server) Endpoint() string { return "unix://" + s.cfg.Socket }
 
 // KV returns the keys below prefix, which should end in a slash.
 func (s *Server) KV(prefix string) store.KV {
-	return &kv{client: s.client, prefix: prefix, full: s.keeper.full, lost: s.etcd.Server.StopNotify()}
+	return &kv{client: s.client, prefix: prefix, full: s.keeper.full, check: s.disk.check, lost: s.etcd.Server.StopNotify()}
 }
 
 // Done is closed when etcd has stopped, asked to or not.
@@ -209,6 +213,9 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) close() {
+	if s.disk != nil {
+		s.disk.close()
+	}
 	if s.keeper != nil {
 		s.keeper.close()
 	}

@@ -46,6 +46,9 @@ func (s *Server) Maintain(ctx context.Context) error { return s.keeper.upkeep(ct
 // Free forgets all history, rewrites the file and takes writes again if that
 // was enough.
 func (s *Server) Free(ctx context.Context) error {
+	if err := s.disk.check(); err != nil {
+		return err // rewriting the file needs room for a second one
+	}
 	s.keeper.mu.Lock()
 	defer s.keeper.mu.Unlock()
 	st, err := s.Status(ctx)
