@@ -195,11 +195,14 @@ func (f *Fleet) podInformer() cache.SharedIndexInformer {
 	})
 	// Errors: the informer has not started, which is the only reason for one.
 	_ = inf.SetTransform(func(o any) (any, error) {
-		if p, ok := o.(*corev1.Pod); ok {
-			p.ManagedFields = nil
-			p.Spec.Affinity, p.Spec.TopologySpreadConstraints = nil, nil
+		p, ok := o.(*corev1.Pod)
+		if !ok {
+			return o, nil
 		}
-		return o, nil
+		slim := *p // a watch may hand the same object to others
+		slim.ManagedFields = nil
+		slim.Spec.Affinity, slim.Spec.TopologySpreadConstraints = nil, nil
+		return &slim, nil
 	})
 	_, _ = inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    f.enqueue,

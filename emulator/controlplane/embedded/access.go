@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -51,16 +52,30 @@ type accessServer struct {
 	clock clock.PassiveClock
 }
 
-// serve answers on conn until that ends.
+// serve answers on conn until that ends. It waits for the child's first byte
+// itself: http2 hangs up on a client that is silent for its first 10 s, and a child
+// says nothing before the cluster's first user comes.
 func (s *accessServer) serve(conn net.Conn) {
+	in := bufio.NewReader(conn)
+	if _, err := in.Peek(1); err != nil {
+		return
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+PathAuthenticate, s.authenticate)
 	mux.HandleFunc("POST "+PathAuthorize, s.authorize)
 	srv := &http2.Server{MaxConcurrentStreams: 10000}
-	srv.ServeConn(conn, &http2.ServeConnOpts{Handler: mux, BaseConfig: &http.Server{
+	srv.ServeConn(peekedConn{conn, in}, &http2.ServeConnOpts{Handler: mux, BaseConfig: &http.Server{
 		Handler: mux, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}})
 }
+
+// peekedConn reads what was peeked at before the rest.
+type peekedConn struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (c peekedConn) Read(p []byte) (int, error) { return c.in.Read(p) }
 
 func (s *accessServer) authenticate(w http.ResponseWriter, r *http.Request) {
 	var q TokenQuestion

@@ -40,6 +40,7 @@ const (
 	refusesToBoot  = "refuses-to-boot"
 	refusesToServe = "refuses-to-serve"
 	ignoresTerm    = "ignores-term"
+	ignoresDrain   = "ignores-drain"
 )
 
 func pretend() error {
@@ -84,7 +85,10 @@ func pretend() error {
 		case embedded.StopControllers:
 			answer = embedded.ControllersStopped
 		case embedded.Drain:
-			return nil
+			if name != ignoresDrain {
+				return nil
+			}
+			continue
 		}
 		if err := c.Send(embedded.Message{Kind: answer}, -1); err != nil {
 			return nil
@@ -221,6 +225,29 @@ func TestFailedUpgradeLeavesTheOldOneRunning(t *testing.T) {
 	got, err := b.Get(t.Context(), spec.ID)
 	if err != nil || got.PID != made.PID || got.GitVersion != made.GitVersion {
 		t.Errorf("after the failure: %+v, %v; before: %+v", got, err, made)
+	}
+}
+
+func TestDeleteEndsTheDrainingOneToo(t *testing.T) {
+	c, _ := etcd()
+	b := open(t, c, t.TempDir(), nil)
+	spec := conformance.NewSpec(t, ignoresDrain, "1.34")
+	old, err := b.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Version = "1.35"
+	if _, err := b.Upgrade(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(old.PID, 0); err != nil {
+		t.Fatalf("the old one does not drain: %v", err)
+	}
+	if err := b.Delete(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(old.PID, 0); err == nil {
+		t.Error("the old process outlives the cluster")
 	}
 }
 

@@ -163,3 +163,21 @@ func TestAccessServer(t *testing.T) {
 		})
 	}
 }
+
+// TestAccessServerWaits: http2's server hangs up on clients that do not begin
+// within 10 s, and begins itself at once; a cluster's first user may come a day
+// later. So nothing may be said before the child speaks.
+func TestAccessServerWaits(t *testing.T) {
+	s := &accessServer{id: "cluster", auth: oneAnswer{}, log: slog.New(slog.DiscardHandler), lines: io.Discard, clock: clock.RealClock{}}
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() { s.serve(ours); close(done) }()
+	if err := theirs.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := theirs.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("before the first question: %d bytes, %v", n, err)
+	}
+	theirs.Close()
+	<-done
+}

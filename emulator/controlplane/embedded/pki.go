@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -175,11 +176,23 @@ func writePKI(dir string, ca *authority, p controlplane.PKI, serviceCIDR string,
 		files[l.file+".crt"], files[l.file+".key"] = crt, key
 	}
 	for name, b := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+		if err := replaceFile(filepath.Join(dir, name), b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// replaceFile writes a file that another child of the cluster may be reading: the
+// one that an upgrade replaces must not find it empty.
+func replaceFile(name string, b []byte) error {
+	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, b) {
+		return nil
+	}
+	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }
 
 // proxyAuthority is the CA of the API server's calls to aggregated ones. It must

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type plane struct {
 	spec    controlplane.Spec
 	socket  *listenSocket // nil: not created, or a spare
 	proc    *proc         // nil: none, or being restarted
+	leaving []*proc       // of older versions, draining
 	admin   *rest.Config
 	removed bool // ended for good: not to be restarted, and no longer the backend's
 }
@@ -222,6 +224,9 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	}
 	p.adopt(spec, socket, next)
 	if old != nil {
+		p.mu.Lock()
+		p.leaving = append(p.leaving, old)
+		p.mu.Unlock()
 		p.b.wg.Go(func() { p.drain(old) })
 	}
 	return p.info()
@@ -256,6 +261,11 @@ func (p *plane) handOver(ctx context.Context, old, next *proc, socket *listenSoc
 
 // drain ends old gently.
 func (p *plane) drain(old *proc) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.leaving = slices.DeleteFunc(p.leaving, func(o *proc) bool { return o == old })
+	}()
 	if err := old.control.Send(Message{Kind: Drain}, -1); err != nil {
 		old.stop()
 		return
@@ -281,9 +291,13 @@ func (p *plane) stop() {
 
 func (p *plane) halt() {
 	p.mu.Lock()
-	pr, socket := p.proc, p.socket
+	pr, socket, leaving := p.proc, p.socket, slices.Clone(p.leaving)
 	p.removed, p.proc, p.socket = true, nil, nil
 	p.mu.Unlock()
+	// Those that drain too: they would go on writing after the data is deleted.
+	for _, old := range leaving {
+		old.stop()
+	}
 	if pr != nil {
 		pr.stop()
 	}

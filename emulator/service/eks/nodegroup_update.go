@@ -232,7 +232,7 @@ func (n *Nodegroup) upgrade(a about, c *Cluster, in *eks.UpdateNodegroupVersionI
 			param(ekstypes.UpdateParamTypeLaunchTemplateName, aws.ToString(t.spec.Name)),
 			param(ekstypes.UpdateParamTypeLaunchTemplateVersion, aws.ToString(t.spec.Version)))
 	}
-	n.Force = in.Force
+	n.Force, n.RollFailed = in.Force, 0
 	if n.Resource.AmiType == ekstypes.AMITypesCustom {
 		if in.Version != nil || in.ReleaseVersion != nil {
 			return nil, a.invalidParameter("You cannot specify the field kubernetesVersion or releaseVersion when using custom AMIs.")

@@ -49,8 +49,9 @@ type Cluster struct {
 	// Resource is what DescribeCluster shows.
 	Resource ekstypes.Cluster
 	Scope    awsid.Scope
-	// ID is 32 lower-case hexadecimal digits. The control plane is known by it;
-	// its upper-case form (OIDCID) ends the OIDC issuer's URL.
+	// ID is 32 hexadecimal digits. The control plane is known by it; its upper-case
+	// form (OIDCID) ends the OIDC issuer's URL. The lifecycle may change it while
+	// it makes the key material: a control plane started ahead brings its own.
 	ID string
 	// Port is the API server's TCP port, unique over all clusters.
 	Port int
@@ -119,11 +120,12 @@ type Nodegroup struct {
 	// that EKS makes for the group; set by the lifecycle.
 	ManagedLaunchTemplateID      string
 	ManagedLaunchTemplateVersion string
-	// ManagedTemplateHash tells what that version was made from.
+	// ManagedTemplateHash tells what was desired when that version was made.
 	ManagedTemplateHash string
 	// Generation grows with every change of the desired state made by a handler.
 	Generation int64
-	// RollFailed is the Generation whose roll to new nodes was given up.
+	// RollFailed is the Generation whose roll to new nodes was given up, 0 if none
+	// was since the last version update began.
 	RollFailed int64
 	Request    Request
 }

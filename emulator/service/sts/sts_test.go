@@ -74,7 +74,9 @@ func (d directory) add(name, statement string, max time.Duration) {
 
 type keys map[string]crypto.PublicKey
 
-func (k keys) SigningKeys(context.Context, string) (map[string]crypto.PublicKey, error) { return k, nil }
+func (k keys) SigningKeys(context.Context, string) (map[string]crypto.PublicKey, error) {
+	return k, nil
+}
 
 func newService(t *testing.T, d directory, k KeySource) (context.Context, *Service, *clocktesting.FakePassiveClock) {
 	t.Helper()

@@ -54,8 +54,14 @@ func (k *keeper) run(ctx context.Context) {
 	defer close(k.done)
 	tick := k.s.cfg.Clock.NewTicker(compactEvery)
 	defer tick.Stop()
+	// What was before the start nobody can ask for: the control planes and their
+	// watch caches begin with it. An emulator that never lives for compactEvery
+	// would otherwise keep its whole history, and take longer to start each time.
+	err := k.upkeep(ctx)
 	for {
-		var err error
+		if err != nil && ctx.Err() == nil {
+			k.s.cfg.Log.Warn("etcd: upkeep failed", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -63,9 +69,6 @@ func (k *keeper) run(ctx context.Context) {
 			err = k.upkeep(ctx)
 		case <-k.urgent:
 			err = k.s.Free(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			k.s.cfg.Log.Warn("etcd: upkeep failed", "error", err)
 		}
 	}
 }

@@ -176,7 +176,7 @@ func (s *apiServer) config(opts options.CompletedOptions, plan embedded.Plan, ac
 		// They poll for a second and create the same objects one by one.
 		generic.DisabledPostStartHooks.Insert("rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes")
 	}
-	hooks := &simulatedBackends{mode: plan.SimulatedWebhooks, services: informers.Core().V1().Services().Lister(), slices: informers.Discovery().V1().EndpointSlices().Lister()}
+	hooks := newSimulatedBackends(plan.SimulatedWebhooks, informers)
 	// First, so that it is given the plugins themselves.
 	opts.Admission.GenericAdmission.Decorators = append(admission.Decorators{admission.DecoratorFunc(hooks.decorate)}, opts.Admission.GenericAdmission.Decorators...)
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,11 +17,13 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/util/webhook"
+	"k8s.io/client-go/informers"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
+	"github.com/ekslocal/ekslocal/emulator/pki"
 )
 
 // simulatedBackends answers in the place of webhooks whose Service is backed by
@@ -31,6 +35,20 @@ type simulatedBackends struct {
 	mode     string
 	services corelisters.ServiceLister
 	slices   discoverylisters.EndpointSliceLister
+	// trusted is a CA whose key nobody has. Charts leave caBundle for their own pods
+	// to fill in, here in vain, and many ship a newline ("Cg==") in its place, of
+	// which no client can be made. Beside a readable certificate it does no harm.
+	trusted func() ([]byte, error)
+}
+
+func newSimulatedBackends(mode string, f informers.SharedInformerFactory) *simulatedBackends {
+	return &simulatedBackends{
+		mode: mode, services: f.Core().V1().Services().Lister(), slices: f.Discovery().V1().EndpointSlices().Lister(),
+		trusted: sync.OnceValues(func() ([]byte, error) {
+			ca, err := pki.NewCA("simulated-webhooks.ekslocal", time.Now())
+			return ca.Cert, err
+		}),
+	}
 }
 
 var errSimulatedBackend = errors.New("the pods behind this webhook's service are simulated by ekslocal and run no code")
@@ -87,6 +105,11 @@ func (s *simulatedBackends) wrapper(answer answerFunc) webhook.AuthenticationInf
 					return c, err
 				}
 				c = rest.CopyConfig(c)
+				if len(c.CAData) == 0 && s.simulated(namespace, name) {
+					if c.CAData, err = s.trusted(); err != nil {
+						return nil, err
+					}
+				}
 				c.Wrap(func(rt http.RoundTripper) http.RoundTripper {
 					// Asked anew for each call, since clients are cached for long.
 					return roundTripperFunc(func(r *http.Request) (*http.Response, error) {

@@ -55,6 +55,8 @@ func installWebhooks(ctx context.Context, t *testing.T, c kubernetes.Interface) 
 	}
 	fail, none, path := admissionv1.Fail, admissionv1.SideEffectClassNone, "/check"
 	client := admissionv1.WebhookClientConfig{Service: &admissionv1.ServiceReference{Namespace: "default", Name: "hooks", Path: &path}}
+	unfilled := client
+	unfilled.CABundle = []byte("\n") // as many charts ship it
 	rules := []admissionv1.RuleWithOperations{{
 		Operations: []admissionv1.OperationType{admissionv1.Create},
 		Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
@@ -63,7 +65,7 @@ func installWebhooks(ctx context.Context, t *testing.T, c kubernetes.Interface) 
 	if _, err := hooks.ValidatingWebhookConfigurations().Create(ctx, &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: "hooks"},
 		Webhooks: []admissionv1.ValidatingWebhook{{
-			Name: "validate.example.com", ClientConfig: client, Rules: rules, FailurePolicy: &fail, SideEffects: &none,
+			Name: "validate.example.com", ClientConfig: unfilled, Rules: rules, FailurePolicy: &fail, SideEffects: &none,
 			AdmissionReviewVersions: []string{"v1", "v1beta1"},
 		}},
 	}, metav1.CreateOptions{}); err != nil {
@@ -141,7 +143,7 @@ func checkConversion(ctx context.Context, t *testing.T, cfg *rest.Config) {
 			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{schemaOf("v1", true), schemaOf("v2", false)},
 			Conversion: &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
 				ConversionReviewVersions: []string{"v1"},
-				ClientConfig:             &apiextensionsv1.WebhookClientConfig{Service: &apiextensionsv1.ServiceReference{Namespace: "default", Name: "hooks", Path: &path}},
+				ClientConfig:             &apiextensionsv1.WebhookClientConfig{CABundle: []byte("\n"), Service: &apiextensionsv1.ServiceReference{Namespace: "default", Name: "hooks", Path: &path}},
 			}},
 		},
 	}, metav1.CreateOptions{})
