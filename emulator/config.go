@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 
 	"k8s.io/utils/clock"
 )
@@ -37,6 +38,8 @@ type Config struct {
 	// NoSpare saves the memory of the control plane that is kept started for the
 	// next cluster.
 	NoSpare bool
+	// DrainTimeout and JoinTimeout are lifecycle.Patience's Drain and Join.
+	DrainTimeout, JoinTimeout time.Duration
 	// Executable is what control planes are started from; empty is this program.
 	Executable string
 	Version    string

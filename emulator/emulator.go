@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/sigv4"
 	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/emulator/store/etcd"
+	"github.com/ekslocal/ekslocal/fixtures/eksversions"
 )
 
 // tablesPrefix is where the AWS resources are in etcd; clusters' objects are
@@ -128,7 +130,11 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam})
-	e.pods = ipamd.New(ipamd.Config{EC2: e.ec2, Clock: e.cfg.Clock, Log: e.log})
+	e.pods = ipamd.New(ipamd.Config{EC2: e.ec2, Clock: e.cfg.Clock, Log: e.log, OnGrow: func(instanceID string) {
+		if lc := e.loops.lifecycle(); lc != nil {
+			lc.RetryAddresses(instanceID)
+		}
+	}})
 	return nil
 }
 
@@ -148,6 +154,11 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 		ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(), Authenticator: e.authn, EgressSocket: e.egressSocket,
 		SimulatedWebhooks: e.cfg.SimulatedWebhooks, Log: e.log, Clock: e.cfg.Clock,
 	}
+	if !e.cfg.NoSpare {
+		// Most VPCs are in 10.0.0.0/8, for which EKS chooses this service network.
+		cfg.SpareVersion, cfg.SpareServiceCIDR = eksversions.Default(), "172.20.0.0/16"
+		cfg.SpareIssuer = func(id string) string { return oidc.Issuer(e.issuerBase(), strings.ToUpper(id)) }
+	}
 	backend, err := embedded.New(cfg)
 	if err != nil {
 		return err
@@ -165,9 +176,10 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 		return lifecycle.New(lifecycle.Config{
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, Addresses: e.pods, Nodes: e.authn,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket,
+			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
 		})
 	}
-	e.loops.also = []func(context.Context) error{e.ec2.Run}
+	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run}
 	e.loops.start(life)
 	return nil
 }

@@ -5,6 +5,8 @@ package main
 import (
 	"os"
 
+	"k8s.io/klog/v2"
+
 	"github.com/ekslocal/ekslocal/cmd/ekslocal/cli"
 	"github.com/ekslocal/ekslocal/emulator"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
@@ -22,8 +24,10 @@ func main() {
 }
 
 func newEmulator(c cli.Config) (cli.Emulator, error) {
+	klog.SetSlogLogger(c.Log) // client-go knows no other logger
 	return emulator.New(emulator.Config{
 		Listen: c.Listen, DataDir: c.DataDir, Ephemeral: c.Ephemeral, ClusterPorts: c.ClusterPorts, AdvertiseHost: c.AdvertiseHost,
-		AuthMode: c.Auth, Fsync: c.Fsync, SimulatedWebhooks: c.SimulatedWebhooks, NoSpare: c.NoSpare, Version: c.Version, Log: c.Log,
+		AuthMode: c.Auth, Fsync: c.Fsync, SimulatedWebhooks: c.SimulatedWebhooks, NoSpare: c.NoSpare,
+		DrainTimeout: c.DrainTimeout, JoinTimeout: c.JoinTimeout, Version: c.Version, Log: c.Log,
 	})
 }

@@ -3,11 +3,11 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
@@ -73,9 +73,12 @@ func (l *Lifecycle) installAddon(ctx context.Context, c *ekssvc.Cluster, a *ekss
 	if err != nil {
 		return 0, err
 	}
-	if err := l.applyAddon(ctx, a, rt, objs); apierrors.IsConflict(err) {
+	if err := applyAddon(ctx, a, rt, objs); len(conflicts(err)) > 0 {
 		return 0, l.addonConflict(ctx, a, err)
 	} else if err != nil {
+		return 0, err
+	}
+	if err := l.pruneAddon(ctx, c, a, rt, objs); err != nil {
 		return 0, err
 	}
 	age := l.Clock.Since(aws.ToTime(a.Resource.ModifiedAt))
@@ -100,21 +103,32 @@ func (l *Lifecycle) installAddon(ctx context.Context, c *ekssvc.Cluster, a *ekss
 	})
 }
 
-// applyAddon installs by the add-on's conflict mode. PRESERVE leaves each object
-// in which a user changed one of our fields as it is.
-func (l *Lifecycle) applyAddon(ctx context.Context, a *ekssvc.Addon, rt *runtime, objs []unstructured.Unstructured) error {
-	switch a.Desired.ResolveConflicts {
-	case ekstypes.ResolveConflictsOverwrite:
-		return rt.applier.apply(ctx, objs, true)
-	case ekstypes.ResolveConflictsPreserve:
-		for _, o := range objs {
-			if err := rt.applier.apply(ctx, []unstructured.Unstructured{o}, false); err != nil && !apierrors.IsConflict(err) {
-				return err
-			}
-		}
+// applyAddon installs by the add-on's conflict mode. PRESERVE leaves each field
+// that a user changed as it is.
+func applyAddon(ctx context.Context, a *ekssvc.Addon, rt *runtime, objs []unstructured.Unstructured) error {
+	if a.Desired.ResolveConflicts == ekstypes.ResolveConflictsPreserve {
+		return rt.applier.preserve(ctx, objs)
+	}
+	return rt.applier.apply(ctx, objs, a.Desired.ResolveConflicts == ekstypes.ResolveConflictsOverwrite)
+}
+
+// pruneAddon removes what the add-on consisted of before an update and does not
+// any more.
+func (l *Lifecycle) pruneAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime, objs []unstructured.Unstructured) error {
+	if a.Resource.Status != ekstypes.AddonStatusUpdating {
 		return nil
 	}
-	return rt.applier.apply(ctx, objs, false)
+	before := *a
+	before.Desired.Version, before.Desired.ConfigurationValues = aws.ToString(a.Resource.AddonVersion), aws.ToString(a.Resource.ConfigurationValues)
+	old, err := l.addonObjects(c, &before)
+	if err != nil {
+		return err
+	}
+	return rt.applier.remove(ctx, slices.DeleteFunc(old, func(o unstructured.Unstructured) bool {
+		return slices.ContainsFunc(objs, func(n unstructured.Unstructured) bool {
+			return o.GroupVersionKind().GroupKind() == n.GroupVersionKind().GroupKind() && o.GetNamespace() == n.GetNamespace() && o.GetName() == n.GetName()
+		})
+	}))
 }
 
 func (l *Lifecycle) addonConflict(ctx context.Context, a *ekssvc.Addon, conflict error) error {
@@ -227,5 +241,5 @@ func (l *Lifecycle) bootstrap(ctx context.Context, c *ekssvc.Cluster, rt *runtim
 			objs = append(objs, more...)
 		}
 	}
-	return rt.applier.apply(ctx, objs, true)
+	return rt.applier.apply(ctx, append(objs, l.apiEndpoints(c)...), true)
 }

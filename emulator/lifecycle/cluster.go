@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -73,7 +74,7 @@ func (l *Lifecycle) createCluster(ctx context.Context, k key, c *ekssvc.Cluster)
 		}
 		// The next step reads what this one wrote.
 		now := ekssvc.Clusters.Get(l.Store, k.Scope, k.ID)
-		if now == nil || now.ID != c.ID || now.Resource.Status == ekstypes.ClusterStatusDeleting {
+		if now == nil || !now.Resource.CreatedAt.Equal(*c.Resource.CreatedAt) || now.Resource.Status == ekstypes.ClusterStatusDeleting {
 			return nil
 		}
 		c = now
@@ -104,15 +105,13 @@ func (l *Lifecycle) creationFailed(ctx context.Context, c *ekssvc.Cluster, cause
 	})
 }
 
+// makeKeys gives the cluster its key material: that of a control plane started
+// ahead, and then that one's id too, or its own.
 func (l *Lifecycle) makeKeys(ctx context.Context, c *ekssvc.Cluster) error {
 	if len(c.CACert) > 0 {
 		return nil
 	}
-	ca, err := pki.NewCA("kubernetes", l.Clock.Now())
-	if err != nil {
-		return err
-	}
-	sa, err := l.keys.take()
+	id, keys, err := l.newKeys(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -120,9 +119,26 @@ func (l *Lifecycle) makeKeys(ctx context.Context, c *ekssvc.Cluster) error {
 		if len(c.CACert) > 0 {
 			return false
 		}
-		c.CACert, c.CAKey, c.SAKey = ca.Cert, ca.Key, sa
+		c.ID, c.CACert, c.CAKey, c.SAKey = id, keys.CACert, keys.CAKey, keys.SAKey
 		return true
 	})
+}
+
+func (l *Lifecycle) newKeys(ctx context.Context, c *ekssvc.Cluster) (id string, keys controlplane.PKI, err error) {
+	if r, ok := l.Backend.(controlplane.Reserver); ok {
+		if spare, ok := r.Reserve(ctx, c.DesiredVersion, serviceCIDR(c)); ok {
+			return spare.ID, spare.PKI, nil
+		}
+	}
+	ca, err := pki.NewCA("kubernetes", l.Clock.Now())
+	if err != nil {
+		return "", keys, err
+	}
+	sa, err := l.keys.take()
+	if err != nil {
+		return "", keys, err
+	}
+	return c.ID, controlplane.PKI{CACert: ca.Cert, CAKey: ca.Key, SAKey: sa}, nil
 }
 
 // spec is the control plane that a cluster should have at a version.
@@ -221,8 +237,11 @@ func (l *Lifecycle) deleteCluster(ctx context.Context, k key, c *ekssvc.Cluster)
 	if err := l.Backend.Delete(ctx, c.ID); err != nil {
 		return 0, fmt.Errorf("delete the control plane: %w", err)
 	}
-	if err := l.removeNetwork(ctx, c); err != nil {
-		return 0, err
+	if again, err := l.removeNetwork(ctx, c); err != nil || again > 0 {
+		return again, err
+	}
+	if err := os.Remove(l.EgressSocket(c.ID)); err != nil && !os.IsNotExist(err) {
+		return 0, fmt.Errorf("egress socket: %w", err)
 	}
 	return 0, l.Store.Update(ctx, func(tx *store.Tx) error {
 		if now := ekssvc.Clusters.Get(tx, k.Scope, k.ID); now == nil || now.ID != c.ID {

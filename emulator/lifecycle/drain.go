@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -13,17 +14,26 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-const (
-	// drainTimeout is how long an update of a managed node group waits for a node's
-	// pods to go before it fails with PodEvictionFailure ("Update a managed node
-	// group for your cluster", EKS User Guide).
-	drainTimeout = 15 * time.Minute
-	// scaleInPatience is how long nodes that are scaled in or deleted with their
-	// group wait for their pods. EKS gives them five minutes and terminates them
-	// then; pods that cannot go, because a PodDisruptionBudget wants them and no
-	// node is left for them, would make every clean-up of a test take that long.
-	scaleInPatience = 5 * time.Second
-)
+// Patience is how long node groups wait.
+type Patience struct {
+	// Drain is for the pods of a node that an update replaces: after it the update
+	// fails with PodEvictionFailure. EKS's 15 minutes unless set.
+	Drain time.Duration
+	// ScaleIn is for the pods of nodes that are scaled in, deleted with their group
+	// or replaced by force, and then terminated. EKS gives them minutes; pods that
+	// cannot go, because a PodDisruptionBudget wants them and no node is left for
+	// them, would make every clean-up of a test take that long. 5 seconds unless set.
+	ScaleIn time.Duration
+	// Join is for an instance to become a Ready node: after it the creation or
+	// update fails with NodeCreationFailure. EKS gives up after some 25 minutes
+	// here, and nothing that a simulated node waits for takes as long: 5 minutes
+	// unless set.
+	Join time.Duration
+}
+
+func (p Patience) withDefaults() Patience {
+	return Patience{Drain: cmp.Or(p.Drain, 15*time.Minute), ScaleIn: cmp.Or(p.ScaleIn, 5*time.Second), Join: cmp.Or(p.Join, 5*time.Minute)}
+}
 
 // drainStarted marks a node since when it is being drained; in the cluster, so
 // that it survives the emulator.
@@ -44,7 +54,8 @@ func (l *Lifecycle) drain(ctx context.Context, rt *runtime, node string) (left i
 		return 0, time.Time{}, err
 	}
 	pods, err := rt.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(), ResourceVersion: "0",
+		// Not ResourceVersion 0: a pod that was bound just before the cordon must show.
+		FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node).String(),
 	})
 	if err != nil {
 		return 0, since, fmt.Errorf("drain %s: %w", node, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,18 @@ func clusterOf(i *ec2svc.Instance) string {
 	return ""
 }
 
+// instancesOf maps a record that belongs to a cluster to the cluster's instances.
+func (l *Lifecycle) instancesOf(k key) []key {
+	cluster, _, _ := strings.Cut(k.ID, "/")
+	var out []key
+	for _, i := range ec2svc.Instances.List(l.Store, k.Scope) {
+		if clusterOf(i) == cluster {
+			out = append(out, key{k.Scope, *i.InstanceId})
+		}
+	}
+	return out
+}
+
 // reconcileInstance joins an instance to its cluster when it runs, and takes its
 // node away when it does not any more.
 func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration, error) {
@@ -58,7 +71,7 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 	case ec2types.InstanceStateNameRunning:
 		return l.join(ctx, c, i, rt)
 	case ec2types.InstanceStateNameShuttingDown, ec2types.InstanceStateNameTerminated, ec2types.InstanceStateNameStopping, ec2types.InstanceStateNameStopped:
-		if !rt.owns(node, k.ID) {
+		if !rt.owns(node, k.ID) || l.succeeded(i) {
 			return 0, nil
 		}
 		// The cloud controller removes the nodes of instances that are gone.
@@ -68,6 +81,16 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 		l.Addresses.Forget(k.ID)
 	}
 	return 0, nil
+}
+
+// succeeded tells whether a live instance has the address, and with it the node
+// name, that i had. The cluster cannot be asked: its answer may be older than the
+// successor's node, after a restart there is none.
+func (l *Lifecycle) succeeded(i *ec2svc.Instance) bool {
+	return slices.ContainsFunc(ec2svc.Instances.List(l.Store, i.Scope), func(o *ec2svc.Instance) bool {
+		return live(o) && aws.ToString(o.PrivateDnsName) == aws.ToString(i.PrivateDnsName) &&
+			aws.ToString(o.VpcId) == aws.ToString(i.VpcId) && *o.InstanceId != *i.InstanceId
+	})
 }
 
 // join registers the node unless its role is not mapped: then the kubelet gets
@@ -85,10 +108,11 @@ func (l *Lifecycle) join(ctx context.Context, c *ekssvc.Cluster, i *ec2svc.Insta
 	} else {
 		return 0, nil // instances that no node group made join by their user data, which is not modelled
 	}
-	n, err := nodeOf(c, ng, i)
+	n, err := l.nodeOf(c, ng, i)
 	if err != nil {
 		return 0, err
 	}
+	l.Addresses.Start(ctx, n.InstanceID)
 	if err := rt.fleet.Join(ctx, n); err != nil {
 		return 0, err
 	}
@@ -96,7 +120,7 @@ func (l *Lifecycle) join(ctx context.Context, c *ekssvc.Cluster, i *ec2svc.Insta
 }
 
 // nodeOf is the kubelet that a managed node group's instance boots.
-func nodeOf(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, i *ec2svc.Instance) (dataplane.Node, error) {
+func (l *Lifecycle) nodeOf(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, i *ec2svc.Instance) (dataplane.Node, error) {
 	typ, ok := instancetypes.Lookup(string(i.InstanceType))
 	if !ok {
 		return dataplane.Node{}, fmt.Errorf("instance %s is of unknown type %s", *i.InstanceId, i.InstanceType)
@@ -114,8 +138,24 @@ func nodeOf(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, i *ec2svc.Instance) (datapl
 		Zone: aws.ToString(i.Placement.AvailabilityZone), ZoneID: aws.ToString(i.Placement.AvailabilityZoneId),
 		PrivateIP: ip, AMI: aws.ToString(i.ImageId), KubeletVersion: im.KubeletVersion, Architecture: typ.GOARCH(),
 		VCPUs: typ.VCPUs, MemoryMiB: typ.MemoryMiB, MaxPods: maxPods(typ), Labels: nodegroupLabels(ng, i), Taints: kubernetesTaints(ng.Resource.Taints),
+		DiskGiB: l.diskOf(i),
 	}
 	return n, nil
+}
+
+// diskOf is the size of an instance's largest volume: Bottlerocket keeps pods on
+// its second one.
+func (l *Lifecycle) diskOf(i *ec2svc.Instance) int {
+	size := 0
+	for _, m := range i.BlockDeviceMappings {
+		if m.Ebs == nil {
+			continue
+		}
+		if v := ec2svc.Volumes.Get(l.Store, i.Scope, aws.ToString(m.Ebs.VolumeId)); v != nil {
+			size = max(size, int(aws.ToInt32(v.Size)))
+		}
+	}
+	return size
 }
 
 // maxPods is what the AMI computes, capped as managed node groups without a custom
@@ -130,13 +170,13 @@ func maxPods(t *instancetypes.Type) int {
 
 func nodegroupLabels(ng *ekssvc.Nodegroup, i *ec2svc.Instance) map[string]string {
 	out := map[string]string{
-		"eks.amazonaws.com/nodegroup":                   *ng.Resource.NodegroupName,
-		"eks.amazonaws.com/nodegroup-image":             aws.ToString(i.ImageId),
-		"eks.amazonaws.com/capacityType":                string(ng.Resource.CapacityType),
-		"eks.amazonaws.com/sourceLaunchTemplateId":      ng.ManagedLaunchTemplateID,
-		"eks.amazonaws.com/sourceLaunchTemplateVersion": ng.ManagedLaunchTemplateVersion,
+		"eks.amazonaws.com/nodegroup":       *ng.Resource.NodegroupName,
+		"eks.amazonaws.com/nodegroup-image": aws.ToString(i.ImageId),
+		"eks.amazonaws.com/capacityType":    string(ng.Resource.CapacityType),
 	}
-	if lt := ng.Resource.LaunchTemplate; lt != nil {
+	// Only nodes of the user's own launch template say so; which version of it the
+	// instance was made from, the version of EKS's copy does not tell.
+	if lt := ng.Desired.LaunchTemplate; lt != nil {
 		out["eks.amazonaws.com/sourceLaunchTemplateId"] = aws.ToString(lt.Id)
 		out["eks.amazonaws.com/sourceLaunchTemplateVersion"] = aws.ToString(lt.Version)
 	}
@@ -158,4 +198,15 @@ func kubernetesTaints(in []ekstypes.Taint) []corev1.Taint {
 		out = append(out, corev1.Taint{Key: aws.ToString(t.Key), Value: aws.ToString(t.Value), Effect: taintEffects[t.Effect]})
 	}
 	return out
+}
+
+// RetryAddresses lets pods that wait for an address on an instance try again.
+func (l *Lifecycle) RetryAddresses(instanceID string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, rt := range l.runtimes {
+		if i := ec2svc.Instances.Get(l.Store, rt.scope, instanceID); i != nil && clusterOf(i) == rt.name {
+			rt.fleet.RetryAddresses(aws.ToString(i.PrivateDnsName))
+		}
+	}
 }

@@ -28,9 +28,11 @@ type EC2 interface {
 	AuthorizeSecurityGroupIngress(context.Context, *ec2.AuthorizeSecurityGroupIngressInput, ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupIngressOutput, error)
 	DeleteSecurityGroup(context.Context, *ec2.DeleteSecurityGroupInput, ...func(*ec2.Options)) (*ec2.DeleteSecurityGroupOutput, error)
 	CreateNetworkInterface(context.Context, *ec2.CreateNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.CreateNetworkInterfaceOutput, error)
+	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
 	DeleteNetworkInterface(context.Context, *ec2.DeleteNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DeleteNetworkInterfaceOutput, error)
 	CreateLaunchTemplate(context.Context, *ec2.CreateLaunchTemplateInput, ...func(*ec2.Options)) (*ec2.CreateLaunchTemplateOutput, error)
 	CreateLaunchTemplateVersion(context.Context, *ec2.CreateLaunchTemplateVersionInput, ...func(*ec2.Options)) (*ec2.CreateLaunchTemplateVersionOutput, error)
+	DescribeLaunchTemplateVersions(context.Context, *ec2.DescribeLaunchTemplateVersionsInput, ...func(*ec2.Options)) (*ec2.DescribeLaunchTemplateVersionsOutput, error)
 	DeleteLaunchTemplate(context.Context, *ec2.DeleteLaunchTemplateInput, ...func(*ec2.Options)) (*ec2.DeleteLaunchTemplateOutput, error)
 	RunInstances(context.Context, *ec2.RunInstancesInput, ...func(*ec2.Options)) (*ec2.RunInstancesOutput, error)
 	TerminateInstances(context.Context, *ec2.TerminateInstancesInput, ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error)
@@ -47,6 +49,8 @@ type IAM interface {
 // Addresses gives pods their addresses and forgets instances that are gone.
 type Addresses interface {
 	dataplane.Addresses
+	// Start fills a new node's pool before its first pod asks.
+	Start(ctx context.Context, instanceID string)
 	Forget(instanceID string)
 }
 
@@ -56,7 +60,7 @@ type NodeIdentity interface {
 	MayJoin(ctx context.Context, clusterID, instanceProfileRoleARN string) bool
 }
 
-// Config is what the reconcilers work with. All fields are required.
+// Config is what the reconcilers work with. All fields but Patience are required.
 type Config struct {
 	Store   *store.Store
 	Clock   clock.WithTicker
@@ -73,6 +77,7 @@ type Config struct {
 	Endpoint func(port int) string
 	// EgressSocket is where a cluster's API server looks for its nodes.
 	EgressSocket func(clusterID string) string
+	Patience     Patience
 }
 
 // minVisible is how long a transitional status can be seen at least: clients that
@@ -92,6 +97,7 @@ type Lifecycle struct {
 
 // New builds the reconcilers; Run starts them.
 func New(cfg Config) *Lifecycle {
+	cfg.Patience = cfg.Patience.withDefaults()
 	l := &Lifecycle{Config: cfg, runtimes: map[string]*runtime{}}
 	l.clusters = newController("cluster", 4, cfg.Clock, cfg.Log, l.reconcileCluster)
 	l.nodegroups = newController("nodegroup", 4, cfg.Clock, cfg.Log, l.reconcileNodegroup)
@@ -103,13 +109,16 @@ func New(cfg Config) *Lifecycle {
 // Run works until ctx ends, then stops what it started for the clusters (not the
 // control planes: they are the backend's).
 func (l *Lifecycle) Run(ctx context.Context) error {
-	l.clusters.watch(l.Store, ekssvc.Clusters.Name(), nil)
-	l.nodegroups.watch(l.Store, ekssvc.Nodegroups.Name(), nil)
-	l.addons.watch(l.Store, ekssvc.Addons.Name(), nil)
-	l.instances.watch(l.Store, ec2svc.Instances.Name(), nil)
+	defer l.clusters.watch(l.Store, ekssvc.Clusters.Name(), nil)()
+	defer l.nodegroups.watch(l.Store, ekssvc.Nodegroups.Name(), nil)()
+	defer l.addons.watch(l.Store, ekssvc.Addons.Name(), nil)()
+	defer l.instances.watch(l.Store, ec2svc.Instances.Name(), nil)()
 	// A node group follows its instances: one that an outsider terminates is
 	// replaced.
-	l.nodegroups.watch(l.Store, ec2svc.Instances.Name(), l.nodegroupOf)
+	defer l.nodegroups.watch(l.Store, ec2svc.Instances.Name(), l.nodegroupOf)()
+
+	// So do nodes whose role gets an access entry.
+	defer l.instances.watch(l.Store, ekssvc.AccessEntries.Name(), l.instancesOf)()
 
 	var wg sync.WaitGroup
 	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances} {

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
+	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 )
 
@@ -33,12 +35,12 @@ func (l *Lifecycle) makeSecurityGroup(ctx context.Context, c *ekssvc.Cluster) er
 	}
 	ctx = as(ctx, c.Scope)
 	name, vpc := *c.Resource.Name, c.Resource.ResourcesVpcConfig.VpcId
-	id, err := l.findSecurityGroup(ctx, name, vpc)
+	id, err := l.findSecurityGroup(ctx, c)
 	if err != nil {
 		return err
 	}
 	if id == "" {
-		group := fmt.Sprintf("eks-cluster-sg-%s-%d", name, groupNumber(c.ID))
+		group := securityGroupName(c)
 		out, err := l.EC2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
 			GroupName: &group, Description: aws.String(securityGroupDescription), VpcId: vpc,
 			TagSpecifications: tagged(ec2types.ResourceTypeSecurityGroup, map[string]string{
@@ -65,11 +67,17 @@ func (l *Lifecycle) makeSecurityGroup(ctx context.Context, c *ekssvc.Cluster) er
 	})
 }
 
+// securityGroupName has a number in it that is the cluster's own: the group of an
+// earlier cluster of that name may have stayed.
+func securityGroupName(c *ekssvc.Cluster) string {
+	return fmt.Sprintf("eks-cluster-sg-%s-%d", *c.Resource.Name, groupNumber(c.ID))
+}
+
 // findSecurityGroup finds the group of an earlier, interrupted try.
-func (l *Lifecycle) findSecurityGroup(ctx context.Context, cluster string, vpc *string) (string, error) {
+func (l *Lifecycle) findSecurityGroup(ctx context.Context, c *ekssvc.Cluster) (string, error) {
 	out, err := l.EC2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []ec2types.Filter{
-		{Name: aws.String("tag:aws:eks:cluster-name"), Values: []string{cluster}},
-		{Name: aws.String("vpc-id"), Values: []string{*vpc}},
+		{Name: aws.String("group-name"), Values: []string{securityGroupName(c)}},
+		{Name: aws.String("vpc-id"), Values: []string{*c.Resource.ResourcesVpcConfig.VpcId}},
 	}})
 	if err != nil || len(out.SecurityGroups) == 0 {
 		return "", err
@@ -86,6 +94,10 @@ func groupNumber(id string) uint32 {
 	return n
 }
 
+// interfaceDescription is what the control plane's interfaces are known by, on EKS
+// and after a crash.
+func interfaceDescription(c *ekssvc.Cluster) string { return "Amazon EKS " + *c.Resource.Name }
+
 // makeInterfaces makes the control plane's cross-account interfaces, one in each
 // of two subnets of different zones. EKS makes two to four.
 func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error {
@@ -94,16 +106,24 @@ func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error
 	}
 	ctx = as(ctx, c.Scope)
 	vpc := c.Resource.ResourcesVpcConfig
+	// A second try may choose other subnets than the first, since that one took
+	// addresses: what it made is looked for, not made again.
+	made, err := l.findInterfaces(ctx, c)
+	if err != nil {
+		return err
+	}
+	ids, zones := []string{}, map[string]bool{}
+	for _, ni := range made {
+		ids = append(ids, *ni.NetworkInterfaceId)
+		zones[aws.ToString(ni.AvailabilityZone)] = true
+	}
 	subnets, err := l.EC2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: vpc.SubnetIds})
 	if err != nil {
 		return err
 	}
-	ids := []string{}
-	for _, s := range controlPlaneSubnets(subnets.Subnets) {
-		// The token makes a second try after a crash find the first one's interface.
+	for _, s := range controlPlaneSubnets(subnets.Subnets, zones) {
 		out, err := l.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-			SubnetId: &s, Groups: append([]string{c.SecurityGroupID}, vpc.SecurityGroupIds...),
-			Description: aws.String("Amazon EKS " + *c.Resource.Name), ClientToken: aws.String(c.ID + "-" + s),
+			SubnetId: &s, Groups: append([]string{c.SecurityGroupID}, vpc.SecurityGroupIds...), Description: aws.String(interfaceDescription(c)),
 		})
 		if err != nil {
 			return fmt.Errorf("interface in %s: %w", s, err)
@@ -113,16 +133,38 @@ func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error
 	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { c.Interfaces = ids; return true })
 }
 
-// controlPlaneSubnets picks the subnets with the most free addresses in two zones.
-func controlPlaneSubnets(subnets []ec2types.Subnet) []string {
+// findInterfaces finds the control plane's interfaces, in the record or not: those
+// of the cluster's security group that another account holds.
+func (l *Lifecycle) findInterfaces(ctx context.Context, c *ekssvc.Cluster) ([]ec2types.NetworkInterface, error) {
+	if c.SecurityGroupID == "" {
+		return nil, nil // it comes first
+	}
+	all, err := l.interfacesIn(ctx, c.SecurityGroupID)
+	return slices.DeleteFunc(all, func(ni ec2types.NetworkInterface) bool {
+		return aws.ToString(ni.Description) != interfaceDescription(c) || ni.Attachment == nil || ni.Attachment.InstanceId != nil
+	}), err
+}
+
+func (l *Lifecycle) interfacesIn(ctx context.Context, group string) ([]ec2types.NetworkInterface, error) {
+	out, err := l.EC2.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{
+		Filters: []ec2types.Filter{{Name: aws.String("group-id"), Values: []string{group}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.NetworkInterfaces, nil
+}
+
+// controlPlaneSubnets picks the subnets with the most free addresses, one a zone,
+// until two zones are taken.
+func controlPlaneSubnets(subnets []ec2types.Subnet, taken map[string]bool) []string {
 	slices.SortStableFunc(subnets, func(a, b ec2types.Subnet) int {
 		return int(aws.ToInt32(b.AvailableIpAddressCount) - aws.ToInt32(a.AvailableIpAddressCount))
 	})
 	var ids []string
-	zones := map[string]bool{}
 	for _, s := range subnets {
-		if z := aws.ToString(s.AvailabilityZone); !zones[z] && len(ids) < 2 {
-			zones[z] = true
+		if z := aws.ToString(s.AvailabilityZone); !taken[z] && len(taken) < 2 {
+			taken[z] = true
 			ids = append(ids, *s.SubnetId)
 		}
 	}
@@ -130,29 +172,85 @@ func controlPlaneSubnets(subnets []ec2types.Subnet) []string {
 }
 
 // removeNetwork gives back what makeSecurityGroup and makeInterfaces made. A
-// security group that is still in use stays, as on EKS, rather than block the
-// cluster's deletion.
-func (l *Lifecycle) removeNetwork(ctx context.Context, c *ekssvc.Cluster) error {
+// security group that the user has put to use stays, as on EKS, rather than block
+// the cluster's deletion; one that only the cluster's own nodes still hold does
+// not, and removeNetwork answers when to try again.
+func (l *Lifecycle) removeNetwork(ctx context.Context, c *ekssvc.Cluster) (again time.Duration, err error) {
 	ctx = as(ctx, c.Scope)
-	for _, id := range c.Interfaces {
-		_, err := l.EC2.DeleteNetworkInterface(ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: &id})
-		if err != nil && !isCode(err, "InvalidNetworkInterfaceID.NotFound") {
-			return fmt.Errorf("delete %s: %w", id, err)
+	made, err := l.findInterfaces(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	ids := slices.Clone(c.Interfaces)
+	for _, ni := range made {
+		if !slices.Contains(ids, *ni.NetworkInterfaceId) {
+			ids = append(ids, *ni.NetworkInterfaceId)
 		}
 	}
-	id := c.SecurityGroupID
-	if id == "" { // made, but not yet in the record, when the cluster was deleted
-		var err error
-		if id, err = l.findSecurityGroup(ctx, *c.Resource.Name, c.Resource.ResourcesVpcConfig.VpcId); err != nil || id == "" {
-			return err
+	for _, id := range ids {
+		if err := l.deleteInterface(ctx, id); err != nil {
+			return 0, err
 		}
 	}
-	_, err := l.EC2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &id})
+	group := c.SecurityGroupID
+	if group == "" { // made, but not yet in the record, when the cluster was deleted
+		if group, err = l.findSecurityGroup(ctx, c); err != nil || group == "" {
+			return 0, err
+		}
+	}
+	_, err = l.EC2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &group})
 	if isCode(err, "DependencyViolation") {
-		l.Log.Warn("the cluster security group is in use and stays", "cluster", *c.Resource.Name, "group", id)
-		return nil
+		own, err := l.removeNodeInterfaces(ctx, c, group)
+		if err != nil || own {
+			return groupRetry, err
+		}
+		l.Log.Warn("the cluster security group is in use and stays", "cluster", *c.Resource.Name, "group", group)
+		return 0, nil
 	}
 	if err != nil && !isCode(err, "InvalidGroup.NotFound") {
+		return 0, fmt.Errorf("delete %s: %w", group, err)
+	}
+	return 0, nil
+}
+
+// groupRetry is how soon a security group is tried again whose last holders are
+// ending.
+const groupRetry = 200 * time.Millisecond
+
+// tagNodeInstance is on the interfaces that the VPC CNI makes for an instance.
+const tagNodeInstance = "node.k8s.amazonaws.com/instance_id"
+
+// removeNodeInterfaces deletes interfaces in the group that the CNI made for nodes
+// that are gone. It tells whether the cluster's own nodes hold, or held, some.
+func (l *Lifecycle) removeNodeInterfaces(ctx context.Context, c *ekssvc.Cluster, group string) (own bool, err error) {
+	all, err := l.interfacesIn(ctx, group)
+	if err != nil {
+		return false, err
+	}
+	for _, ni := range all {
+		instance := ""
+		if ni.Attachment != nil {
+			instance = aws.ToString(ni.Attachment.InstanceId)
+		} else if i := slices.IndexFunc(ni.TagSet, func(t ec2types.Tag) bool { return aws.ToString(t.Key) == tagNodeInstance }); i >= 0 {
+			instance = aws.ToString(ni.TagSet[i].Value)
+		}
+		i := ec2svc.Instances.Get(l.Store, c.Scope, instance)
+		if instance == "" || i != nil && (live(i) || clusterOf(i) != *c.Resource.Name) {
+			continue // the user's
+		}
+		own = true
+		if ni.Attachment == nil {
+			if err := l.deleteInterface(ctx, *ni.NetworkInterfaceId); err != nil {
+				return own, err
+			}
+		}
+	}
+	return own, nil
+}
+
+func (l *Lifecycle) deleteInterface(ctx context.Context, id string) error {
+	_, err := l.EC2.DeleteNetworkInterface(ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: &id})
+	if err != nil && !isCode(err, "InvalidNetworkInterfaceID.NotFound") {
 		return fmt.Errorf("delete %s: %w", id, err)
 	}
 	return nil

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
@@ -26,9 +24,9 @@ const (
 
 // A node group's states and what ends each:
 //
-//	CREATING  every desired node Ready -> ACTIVE; no node can start -> CREATE_FAILED
-//	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING; nodes cannot start -> DEGRADED
-//	UPDATING  nodes as desired -> ACTIVE
+//	CREATING  every desired node Ready -> ACTIVE; instances cannot start, or do not join -> CREATE_FAILED
+//	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING; instances cannot start -> DEGRADED
+//	UPDATING  nodes as desired -> ACTIVE; pods cannot be evicted, or nodes do not join -> ACTIVE, the update Failed
 //	DEGRADED  nodes as desired again -> ACTIVE
 //	DELETING  no instance left -> no record
 func (l *Lifecycle) reconcileNodegroup(ctx context.Context, k key) (time.Duration, error) {
@@ -101,17 +99,19 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if err := l.letNodesIn(ctx, c, ng, rt); err != nil {
 		return 0, err
 	}
-	ng, err := l.ensureTemplate(ctx, c, ng)
-	if err != nil || ng == nil {
+	now, err := l.ensureTemplate(ctx, c, ng)
+	if errors.Is(err, errNotMIME) {
+		return 0, l.templateFailed(ctx, ng, err)
+	}
+	if ng = now; err != nil || ng == nil {
 		return 0, err
 	}
 	members := l.members(ng, rt)
 	desired := int(aws.ToInt32(ng.Resource.ScalingConfig.DesiredSize))
-	mu := maxUnavailable(ng, desired)
-	p := makePlan(members, desired, mu, mu)
+	p := makePlan(members, desired, surge(ng, desired), maxUnavailable(ng, desired))
 
 	launchErr := l.launch(ctx, c, ng, members, p.Launch)
-	drained, err := l.retire(ctx, ng, rt, p.Drain, rolling(members))
+	again, err := l.retire(ctx, ng, rt, p.Drain, rolling(members))
 	if errors.Is(err, errEviction) {
 		return 0, l.rollFailed(ctx, ng, rt, p.Drain)
 	}
@@ -121,19 +121,23 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if launchErr != nil {
 		return maxBackoff, l.launchFailed(ctx, ng, launchErr)
 	}
-	settled := p.Launch == 0 && len(p.Drain) == 0 && !slices.ContainsFunc(members, func(m member) bool { return !m.Ready })
-	if settled {
-		if settled, err = l.labelNodes(ctx, ng, rt); err != nil {
-			return 0, err
-		}
+	labelled, err := l.labelNodes(ctx, ng, rt)
+	if err != nil {
+		return 0, err
 	}
-	if !settled {
-		if drained {
-			return time.Second, nil
-		}
-		return 0, nil // the store's or the cluster's watch will tell
+	if labelled && p.Launch == 0 && len(p.Drain) == 0 && !slices.ContainsFunc(members, func(m member) bool { return !m.Ready }) {
+		return l.nodegroupSettled(ctx, ng)
 	}
-	return l.nodegroupSettled(ctx, ng)
+	late, err := l.checkJoins(ctx, ng, rt, members)
+	return soonest(again, late), err // or sooner, when the store's or the cluster's watch tells
+}
+
+// soonest is the shorter of two waits, of which 0 means none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // nodegroupSettled ends CREATING, UPDATING and DEGRADED.
@@ -153,7 +157,9 @@ func (l *Lifecycle) nodegroupSettled(ctx context.Context, ng *ekssvc.Nodegroup) 
 		if now.Resource.Status == ekstypes.NodegroupStatusDeleting || now.Generation != ng.Generation {
 			return false
 		}
-		now.Applied()
+		if now.RollFailed == 0 {
+			now.Applied()
+		}
 		now.Resource.Status = ekstypes.NodegroupStatusActive
 		now.Resource.Health = &ekstypes.NodegroupHealth{Issues: []ekstypes.Issue{}}
 		now.Resource.Resources = &ekstypes.NodegroupResources{AutoScalingGroups: []ekstypes.AutoScalingGroup{{Name: aws.String(now.AutoScalingGroupName())}}}
@@ -173,10 +179,11 @@ func (l *Lifecycle) members(ng *ekssvc.Nodegroup, rt *runtime) []member {
 			continue
 		}
 		ready, draining := rt.nodeState(aws.ToString(i.PrivateDnsName))
+		current := i.LaunchTemplateID == ng.ManagedLaunchTemplateID && i.LaunchTemplateVersion == ng.ManagedLaunchTemplateVersion
+		gaveUp := ng.RollFailed != 0
 		out = append(out, member{
 			ID: *i.InstanceId, Subnet: aws.ToString(i.SubnetId), Launched: aws.ToTime(i.LaunchTime), Ready: ready, Draining: draining,
-			Outdated: ng.RollFailed != ng.Generation &&
-				(i.LaunchTemplateID != ng.ManagedLaunchTemplateID || i.LaunchTemplateVersion != ng.ManagedLaunchTemplateVersion),
+			Outdated: !current && !gaveUp, Surge: current && gaveUp,
 		})
 	}
 	return out
@@ -193,174 +200,6 @@ func (l *Lifecycle) shuttingDown(ng *ekssvc.Nodegroup) bool {
 	return false
 }
 
-func maxUnavailable(ng *ekssvc.Nodegroup, desired int) int {
-	u := ng.Resource.UpdateConfig
-	switch {
-	case u == nil:
-		return 1
-	case u.MaxUnavailable != nil:
-		return int(*u.MaxUnavailable)
-	case u.MaxUnavailablePercentage != nil:
-		return max(1, desired*int(*u.MaxUnavailablePercentage)/100)
-	}
-	return 1
-}
-
-// launch starts n instances, spread over the group's subnets. A subnet without
-// free addresses is passed over as long as another has some.
-func (l *Lifecycle) launch(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, members []member, n int) error {
-	ctx = as(ctx, ng.Scope)
-	subnets := slices.Clone(ng.Resource.Subnets)
-	for n > 0 {
-		var failure error
-		for subnet, count := range spread(n, subnets, members) {
-			got, err := l.launchIn(ctx, c, ng, subnet, count)
-			n -= got
-			for range got {
-				members = append(members, member{Subnet: subnet})
-			}
-			if err == nil {
-				continue
-			}
-			failure = err
-			subnets = slices.DeleteFunc(subnets, func(s string) bool { return s == subnet })
-		}
-		if failure != nil && (len(subnets) == 0 || !isCode(failure, "InsufficientFreeAddressesInSubnet")) {
-			return failure
-		}
-	}
-	return nil
-}
-
-func (l *Lifecycle) launchIn(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, subnet string, count int) (int, error) {
-	in := &ec2.RunInstancesInput{
-		MinCount: aws.Int32(1), MaxCount: aws.Int32(int32(count)), SubnetId: &subnet,
-		LaunchTemplate:    &ec2types.LaunchTemplateSpecification{LaunchTemplateId: &ng.ManagedLaunchTemplateID, Version: &ng.ManagedLaunchTemplateVersion},
-		TagSpecifications: tagged(ec2types.ResourceTypeInstance, instanceTags(c, ng)),
-	}
-	if len(ng.Resource.InstanceTypes) > 0 {
-		in.InstanceType = ec2types.InstanceType(ng.Resource.InstanceTypes[0])
-	}
-	if ng.Resource.CapacityType == ekstypes.CapacityTypesSpot {
-		in.InstanceMarketOptions = &ec2types.InstanceMarketOptionsRequest{MarketType: ec2types.MarketTypeSpot}
-	}
-	out, err := l.EC2.RunInstances(ctx, in)
-	if err != nil {
-		return 0, err
-	}
-	if got := len(out.Instances); got < count {
-		return got, fmt.Errorf("launched %d of %d instances in %s", got, count, subnet)
-	}
-	return count, nil
-}
-
-func instanceTags(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) map[string]string {
-	name := *c.Resource.Name
-	return map[string]string{
-		tagCluster: name, tagNodegroup: *ng.Resource.NodegroupName, "aws:eks:cluster-name": name,
-		"kubernetes.io/cluster/" + name: "owned", "k8s.io/cluster-autoscaler/enabled": "true",
-		"k8s.io/cluster-autoscaler/" + name: "owned", "aws:autoscaling:groupName": ng.AutoScalingGroupName(),
-		"aws:ec2launchtemplate:id": ng.ManagedLaunchTemplateID, "aws:ec2launchtemplate:version": ng.ManagedLaunchTemplateVersion,
-	}
-}
-
-// launchFailed shows in EKS's words why instances do not start.
-func (l *Lifecycle) launchFailed(ctx context.Context, ng *ekssvc.Nodegroup, cause error) error {
-	l.Log.Warn("instances do not start", "cluster", *ng.Resource.ClusterName, "nodegroup", *ng.Resource.NodegroupName, "error", cause)
-	issue := ekstypes.Issue{
-		Code: ekstypes.NodegroupIssueCodeAsgInstanceLaunchFailures, ResourceIds: []string{ng.AutoScalingGroupName()},
-		Message: aws.String("Could not launch On-Demand Instances. " + launchMessage(cause)),
-	}
-	if isCode(cause, "InsufficientFreeAddressesInSubnet") {
-		issue.Code = ekstypes.NodegroupIssueCodeInsufficientFreeAddresses
-		issue.ResourceIds = ng.Resource.Subnets
-		issue.Message = aws.String("Amazon AutoScaling was unable to launch instances because there are not enough free addresses in the subnet associated with your AutoScaling group(s).")
-	}
-	return l.editNodegroup(ctx, ng, func(_ *store.Tx, now *ekssvc.Nodegroup) bool {
-		status := ekstypes.NodegroupStatusDegraded
-		if now.Resource.Status == ekstypes.NodegroupStatusCreating {
-			status = ekstypes.NodegroupStatusCreateFailed
-		}
-		if now.Resource.Status == ekstypes.NodegroupStatusDeleting || now.Resource.Status == status {
-			return false
-		}
-		now.Resource.Status = status
-		now.Resource.Health = &ekstypes.NodegroupHealth{Issues: []ekstypes.Issue{issue}}
-		return true
-	})
-}
-
-func launchMessage(err error) string {
-	s := err.Error()
-	if i := strings.LastIndex(s, ": "); i >= 0 && isCode(err) {
-		s = s[i+2:]
-	}
-	return s + " Launching EC2 instance failed."
-}
-
-// errEviction ends a roll: a node's pods did not go in time.
-var errEviction = errors.New("pods could not be evicted")
-
-// retire drains instances and terminates those that are empty or have had their
-// time. It tells whether some still drain. A roll that is not forced ends with
-// errEviction instead of terminating a node that is not empty.
-func (l *Lifecycle) retire(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime, ids []string, rolling bool) (waiting bool, err error) {
-	patience := scaleInPatience
-	if rolling && !ng.Force {
-		patience = drainTimeout
-	}
-	for _, id := range ids {
-		i := ec2svc.Instances.Get(l.Store, ng.Scope, id)
-		if i == nil {
-			continue
-		}
-		left, since, err := l.drain(ctx, rt, aws.ToString(i.PrivateDnsName))
-		if err != nil {
-			return true, err
-		}
-		if left > 0 && l.Clock.Since(since) < patience {
-			waiting = true
-			continue
-		}
-		if left > 0 && rolling && !ng.Force {
-			return false, errEviction
-		}
-		if _, err := l.EC2.TerminateInstances(as(ctx, ng.Scope), &ec2.TerminateInstancesInput{InstanceIds: []string{id}}); err != nil {
-			return true, fmt.Errorf("terminate %s: %w", id, err)
-		}
-	}
-	return waiting, nil
-}
-
-func rolling(members []member) bool {
-	return slices.ContainsFunc(members, func(m member) bool { return m.Outdated })
-}
-
-// rollFailed ends a version update whose nodes could not be drained. The group
-// stays as it is, partly rolled, until the next update.
-func (l *Lifecycle) rollFailed(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime, ids []string) error {
-	for _, id := range ids {
-		if i := ec2svc.Instances.Get(l.Store, ng.Scope, id); i != nil {
-			if err := rt.uncordon(ctx, aws.ToString(i.PrivateDnsName)); err != nil {
-				return err
-			}
-		}
-	}
-	name := *ng.Resource.NodegroupName
-	return l.editNodegroup(ctx, ng, func(tx *store.Tx, now *ekssvc.Nodegroup) bool {
-		if now.Generation != ng.Generation || now.UpdateID == "" {
-			return false
-		}
-		ekssvc.FinishUpdate(tx, now.Scope, *now.Resource.ClusterName, now.UpdateID, ekstypes.ErrorDetail{
-			ErrorCode: ekstypes.ErrorCodePodEvictionFailure, ResourceIds: ids,
-			ErrorMessage: aws.String("Reached max retries while trying to evict pods from nodes in node group " + name),
-		})
-		now.UpdateID, now.RollFailed = "", now.Generation
-		now.Resource.Status = ekstypes.NodegroupStatusActive
-		return true
-	})
-}
-
 func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) (time.Duration, error) {
 	members := l.members(ng, rt)
 	if len(members) > 0 {
@@ -368,11 +207,8 @@ func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *
 		for i, m := range members {
 			ids[i] = m.ID
 		}
-		waiting, err := l.retire(ctx, ng, rt, ids, false)
-		if waiting {
-			return time.Second, err
-		}
-		return 0, err // each termination changes an instance, which wakes this up
+		// Each termination changes an instance, which wakes this up.
+		return l.retire(ctx, ng, rt, ids, false)
 	}
 	if l.shuttingDown(ng) {
 		return 0, nil // so does the last one's termination

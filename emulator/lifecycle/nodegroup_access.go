@@ -64,20 +64,28 @@ func (l *Lifecycle) keepNodesOut(ctx context.Context, c *ekssvc.Cluster, ng *eks
 	if _, err := l.IAM.DeleteInstanceProfile(actx, &iam.DeleteInstanceProfileInput{InstanceProfileName: &name}); err != nil && !isCode(err, "NoSuchEntity") {
 		return fmt.Errorf("instance profile %s: %w", name, err)
 	}
-	for _, other := range ekssvc.Nodegroups.ListPrefix(l.Store, ng.Scope, ekssvc.ClusterPrefix(*ng.Resource.ClusterName)) {
-		if other.ID != ng.ID && aws.ToString(other.Resource.NodeRole) == *ng.Resource.NodeRole {
+	if !ekssvc.UsesAccessEntries(c) {
+		if sharesRole(l.Store, ng) {
 			return nil
 		}
-	}
-	if !ekssvc.UsesAccessEntries(c) {
 		return l.removeAuthRow(ctx, rt, *ng.Resource.NodeRole)
 	}
 	id := ekssvc.ChildID(*c.Resource.Name, *ng.Resource.NodeRole)
 	return l.Store.Update(ctx, func(tx *store.Tx) error {
-		if e := ekssvc.AccessEntries.Get(tx, ng.Scope, id); e != nil && strings.HasPrefix(aws.ToString(e.Resource.Type), "EC2_") {
+		e := ekssvc.AccessEntries.Get(tx, ng.Scope, id)
+		// In the transaction: a new group may be letting its nodes in at this moment.
+		if e != nil && strings.HasPrefix(aws.ToString(e.Resource.Type), "EC2_") && !sharesRole(tx, ng) {
 			ekssvc.AccessEntries.Delete(tx, ng.Scope, id)
 		}
 		return nil
+	})
+}
+
+// sharesRole tells whether another group of the cluster has the same node role.
+func sharesRole(r store.Reader, ng *ekssvc.Nodegroup) bool {
+	groups := ekssvc.Nodegroups.ListPrefix(r, ng.Scope, ekssvc.ClusterPrefix(*ng.Resource.ClusterName))
+	return slices.ContainsFunc(groups, func(o *ekssvc.Nodegroup) bool {
+		return o.ID != ng.ID && aws.ToString(o.Resource.NodeRole) == *ng.Resource.NodeRole
 	})
 }
 

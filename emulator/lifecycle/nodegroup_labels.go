@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
@@ -20,62 +19,79 @@ import (
 // labelNodes brings labels and taints of the group's existing nodes to what an
 // update asked for. It tells whether all have them already.
 func (l *Lifecycle) labelNodes(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime) (done bool, err error) {
-	if ng.UpdateID == "" {
-		return true, nil
-	}
 	u := ekssvc.Updates.Get(l.Store, ng.Scope, ekssvc.ChildID(*ng.Resource.ClusterName, ng.UpdateID))
-	if u == nil {
+	if ng.UpdateID == "" || u == nil || u.Resource.Type != ekstypes.UpdateTypeConfigUpdate {
 		return true, nil
 	}
-	removeLabels := paramKeys(u.Resource.Params, ekstypes.UpdateParamTypeLabelsToRemove)
-	removeTaints := paramKeys(u.Resource.Params, ekstypes.UpdateParamTypeTaintsToRemove)
-	want := kubernetesTaints(ng.Resource.Taints)
+	want := marks{labels: ng.Resource.Labels, taints: kubernetesTaints(ng.Resource.Taints)}
+	if err := want.without(u.Resource.Params); err != nil {
+		return false, err
+	}
+	done = true
 	for _, n := range rt.nodesOf(*ng.Resource.NodegroupName) {
-		patch := nodePatch(n, ng.Resource.Labels, removeLabels, want, removeTaints)
+		patch := want.patch(n)
 		if patch == nil {
 			continue
 		}
+		done = false // the watch tells when it is
 		_, err := rt.client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return false, fmt.Errorf("label %s: %w", n.Name, err)
 		}
 	}
-	return true, nil
+	return done, nil
 }
 
-// nodePatch is the merge patch that gives n the labels and taints, nil if it has
-// them. Taints that are not the group's stay.
-func nodePatch(n *corev1.Node, labels map[string]string, removeLabels []string, taints []corev1.Taint, removeTaints []string) []byte {
-	set := map[string]any{}
-	for k, v := range labels {
-		if n.Labels[k] != v {
-			set[k] = v
+// marks are the labels and taints that nodes should have and should lose.
+type marks struct {
+	labels     map[string]string
+	taints     []corev1.Taint
+	lostLabels []string
+	lostTaints []corev1.Taint
+}
+
+// without reads what to remove out of an update's parameters.
+func (m *marks) without(params []ekstypes.UpdateParam) error {
+	for _, p := range params {
+		var err error
+		switch value := []byte(aws.ToString(p.Value)); p.Type {
+		case ekstypes.UpdateParamTypeLabelsToRemove:
+			err = json.Unmarshal(value, &m.lostLabels)
+		case ekstypes.UpdateParamTypeTaintsToRemove:
+			var taints []ekstypes.Taint // its fields match the JSON names but for case
+			err = json.Unmarshal(value, &taints)
+			m.lostTaints = kubernetesTaints(taints)
+		}
+		if err != nil {
+			return fmt.Errorf("update parameter %s: %w", p.Type, err)
 		}
 	}
-	for _, k := range removeLabels {
-		if _, kept := labels[k]; kept {
-			continue
-		}
+	return nil
+}
+
+// patch is the merge patch that gives n the labels and taints, nil if it has
+// them. Labels and taints that are not the group's stay.
+func (m *marks) patch(n *corev1.Node) []byte {
+	labels := map[string]any{}
+	for _, k := range m.lostLabels {
 		if _, has := n.Labels[k]; has {
-			set[k] = nil
+			labels[k] = nil
 		}
 	}
-	next := slices.DeleteFunc(slices.Clone(n.Spec.Taints), func(t corev1.Taint) bool {
-		named := func(o corev1.Taint) bool { return o.Key == t.Key && o.Effect == t.Effect }
-		return slices.ContainsFunc(taints, named) || slices.ContainsFunc(removeTaints, func(k string) bool { return k == t.Key })
-	})
-	next = append(next, taints...)
-	patch := map[string]any{}
-	if len(set) > 0 {
-		patch["metadata"] = map[string]any{"labels": set}
+	for k, v := range m.labels {
+		if n.Labels[k] != v {
+			labels[k] = v
+		} else {
+			delete(labels, k)
+		}
 	}
-	if !sameTaints(n.Spec.Taints, next) {
+	meta, patch := map[string]any{}, map[string]any{}
+	if len(labels) > 0 {
+		meta["labels"], patch["metadata"] = labels, meta
+	}
+	if next := m.taintsOf(n); !sameTaints(n.Spec.Taints, next) {
 		// The resource version makes the list's replacement safe against a taint
 		// that somebody else sets meanwhile.
-		meta, _ := patch["metadata"].(map[string]any)
-		if meta == nil {
-			meta = map[string]any{}
-		}
 		meta["resourceVersion"] = n.ResourceVersion
 		patch["metadata"], patch["spec"] = meta, map[string]any{"taints": next}
 	}
@@ -89,35 +105,17 @@ func nodePatch(n *corev1.Node, labels map[string]string, removeLabels []string, 
 	return b
 }
 
+func (m *marks) taintsOf(n *corev1.Node) []corev1.Taint {
+	in := func(list []corev1.Taint, t corev1.Taint) bool {
+		return slices.ContainsFunc(list, func(o corev1.Taint) bool { return o.MatchTaint(&t) })
+	}
+	next := slices.DeleteFunc(slices.Clone(n.Spec.Taints), func(t corev1.Taint) bool { return in(m.taints, t) || in(m.lostTaints, t) })
+	return append(next, m.taints...)
+}
+
 func sameTaints(a, b []corev1.Taint) bool {
 	same := func(x, y corev1.Taint) bool { return x.Key == y.Key && x.Value == y.Value && x.Effect == y.Effect }
 	return len(a) == len(b) && !slices.ContainsFunc(b, func(t corev1.Taint) bool {
 		return !slices.ContainsFunc(a, func(o corev1.Taint) bool { return same(o, t) })
 	})
-}
-
-// paramKeys reads the keys out of an update's parameter, which is JSON: a list of
-// names, a map, or a list of taints.
-func paramKeys(params []ekstypes.UpdateParam, t ekstypes.UpdateParamType) []string {
-	for _, p := range params {
-		if p.Type != t {
-			continue
-		}
-		v := aws.ToString(p.Value)
-		var names []string
-		if json.Unmarshal([]byte(v), &names) == nil {
-			return names
-		}
-		var taints []struct {
-			Key string `json:"key"`
-		}
-		if json.Unmarshal([]byte(v), &taints) == nil {
-			for _, t := range taints {
-				names = append(names, t.Key)
-			}
-			return names
-		}
-		return strings.Split(v, ",")
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -13,22 +12,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
-	"github.com/ekslocal/ekslocal/fixtures/images"
 )
 
 // ensureTemplate keeps the launch template that EKS makes for a group, eks-<uuid>,
 // at a version that says what new nodes boot from. A node of another version is
 // outdated. It answers the group as it is now, nil if it is gone.
 func (l *Lifecycle) ensureTemplate(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*ekssvc.Nodegroup, error) {
-	data, err := l.templateData(c, ng)
-	if err != nil {
-		return nil, err
-	}
-	hash, err := hashOf(data)
+	// Of what the user asked for only: a newer image or another address of the API
+	// server must not replace nodes that nobody asked to update.
+	hash, err := hashOf(ng.Desired, ng.SecurityGroupIDs)
 	if err != nil {
 		return nil, err
 	}
@@ -36,11 +31,15 @@ func (l *Lifecycle) ensureTemplate(ctx context.Context, c *ekssvc.Cluster, ng *e
 		return ng, nil
 	}
 	ctx = as(ctx, ng.Scope)
+	data, err := l.templateData(ctx, c, ng)
+	if err != nil {
+		return nil, err
+	}
 	id, version := ng.ManagedLaunchTemplateID, int64(1)
 	// The tokens make a second try after a crash find the first one's result.
 	if id == "" {
 		out, err := l.EC2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
-			LaunchTemplateName: aws.String("eks-" + ng.ID), LaunchTemplateData: data, ClientToken: aws.String(ng.ID + "-" + hash),
+			LaunchTemplateName: aws.String(templateName(ng)), LaunchTemplateData: data, ClientToken: aws.String(ng.ID + "-" + hash),
 			TagSpecifications: tagged(ec2types.ResourceTypeLaunchTemplate, map[string]string{
 				tagCluster: *ng.Resource.ClusterName, tagNodegroup: *ng.Resource.NodegroupName,
 			}),
@@ -68,7 +67,9 @@ func (l *Lifecycle) ensureTemplate(ctx context.Context, c *ekssvc.Cluster, ng *e
 	return now, err
 }
 
-func hashOf(v any) (string, error) {
+func templateName(ng *ekssvc.Nodegroup) string { return "eks-" + ng.ID }
+
+func hashOf(v ...any) (string, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("launch template data: %w", err)
@@ -77,94 +78,90 @@ func hashOf(v any) (string, error) {
 	return hex.EncodeToString(sum[:8]), nil
 }
 
-// templateData is what the group's nodes boot from, a function of the records only.
-func (l *Lifecycle) templateData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*ec2types.RequestLaunchTemplateData, error) {
-	d := ng.Desired
-	groups := ng.SecurityGroupIDs
-	if len(groups) == 0 {
-		groups = []string{c.SecurityGroupID}
+// templateData is what the group's nodes boot from: the user's launch template, if
+// there is one, with what EKS adds to it.
+func (l *Lifecycle) templateData(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*ec2types.RequestLaunchTemplateData, error) {
+	data, err := l.usersTemplate(ctx, ng)
+	if err != nil {
+		return nil, err
 	}
-	image := d.ImageID
-	if image == "" {
-		im, err := nodeImage(ng)
-		if err != nil {
-			return nil, err
+	if data.UserData, err = userData(c, ng); err != nil {
+		return nil, err
+	}
+	if ng.Desired.ImageID == "" {
+		im, ok := ekssvc.Image(ng.Scope.Region, ng.Desired.Version, ng.Resource.AmiType)
+		if !ok {
+			return nil, fmt.Errorf("there is no %s image for Kubernetes %s", ng.Resource.AmiType, ng.Desired.Version)
 		}
-		image = im.ID
+		data.ImageId = &im.ID
 	}
-	data := &ec2types.RequestLaunchTemplateData{
-		ImageId: &image, SecurityGroupIds: groups,
-		IamInstanceProfile: &ec2types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(profileName(ng))},
-		MetadataOptions:    &ec2types.LaunchTemplateInstanceMetadataOptionsRequest{HttpPutResponseHopLimit: aws.Int32(2)},
-		UserData:           aws.String(userData(c, ng)),
-	}
-	if d.LaunchTemplate == nil {
+	if data.InstanceType == "" {
 		data.InstanceType = ec2types.InstanceType(ng.Resource.InstanceTypes[0])
+	}
+	data.IamInstanceProfile = &ec2types.LaunchTemplateIamInstanceProfileSpecificationRequest{Name: aws.String(profileName(ng))}
+	if data.MetadataOptions == nil {
+		data.MetadataOptions = &ec2types.LaunchTemplateInstanceMetadataOptionsRequest{HttpPutResponseHopLimit: aws.Int32(2)}
+	}
+	if len(ng.SecurityGroupIDs) == 0 {
+		addSecurityGroup(data, c.SecurityGroupID)
+	}
+	if size := ng.Resource.DiskSize; size != nil {
+		device := "/dev/xvda"
+		if strings.HasPrefix(string(ng.Resource.AmiType), "BOTTLEROCKET") {
+			device = "/dev/xvdb" // the first one is the system's
+		}
 		data.BlockDeviceMappings = []ec2types.LaunchTemplateBlockDeviceMappingRequest{{
-			DeviceName: aws.String("/dev/xvda"),
-			Ebs:        &ec2types.LaunchTemplateEbsBlockDeviceRequest{VolumeSize: ng.Resource.DiskSize, VolumeType: ec2types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true)},
+			DeviceName: &device,
+			Ebs:        &ec2types.LaunchTemplateEbsBlockDeviceRequest{VolumeSize: size, VolumeType: ec2types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true)},
 		}}
 	}
 	return data, nil
 }
 
-// nodeImage is the EKS optimized image for the group's AMI type and version.
-func nodeImage(ng *ekssvc.Nodegroup) (images.Image, error) {
-	variant, arch := imageLine(ng.Resource.AmiType)
-	im, ok := images.EKSImage(ng.Scope.Region, ng.Desired.Version, variant, arch)
-	if !ok {
-		return im, fmt.Errorf("there is no %s image for Kubernetes %s", ng.Resource.AmiType, ng.Desired.Version)
+// addSecurityGroup gives nodes a group where the template names none: a template
+// names groups either for the instance or for its interfaces.
+func addSecurityGroup(data *ec2types.RequestLaunchTemplateData, id string) {
+	if len(data.NetworkInterfaces) == 0 {
+		data.SecurityGroupIds = []string{id}
 	}
-	return im, nil
+	for i := range data.NetworkInterfaces {
+		data.NetworkInterfaces[i].Groups = []string{id}
+	}
 }
 
-// imageLine maps AMI types to lines of images.
-func imageLine(t ekstypes.AMITypes) (images.Variant, string) {
-	s := string(t)
-	arch := images.X86
-	if strings.Contains(s, "ARM") {
-		arch = images.ARM
+// usersTemplate reads the launch template that the user gave the group; empty if
+// there is none.
+func (l *Lifecycle) usersTemplate(ctx context.Context, ng *ekssvc.Nodegroup) (*ec2types.RequestLaunchTemplateData, error) {
+	data := new(ec2types.RequestLaunchTemplateData)
+	spec := ng.Desired.LaunchTemplate
+	if spec == nil {
+		return data, nil
 	}
-	nvidia := strings.Contains(s, "NVIDIA") || strings.Contains(s, "GPU")
-	switch {
-	case strings.HasPrefix(s, "BOTTLEROCKET") && nvidia:
-		return images.BottlerocketNVIDIA, arch
-	case strings.HasPrefix(s, "BOTTLEROCKET"):
-		return images.Bottlerocket, arch
-	case strings.Contains(s, "NEURON"):
-		return images.AL2023Neuron, arch
-	case nvidia:
-		return images.AL2023NVIDIA, arch
+	out, err := l.EC2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
+		LaunchTemplateId: spec.Id, Versions: []string{aws.ToString(spec.Version)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the launch template of %s: %w", *ng.Resource.NodegroupName, err)
 	}
-	return images.AL2023, arch
+	if len(out.LaunchTemplateVersions) != 1 {
+		return nil, fmt.Errorf("launch template %s has no version %s", aws.ToString(spec.Id), aws.ToString(spec.Version))
+	}
+	// The SDK's response and request types have the same fields by name.
+	b, err := json.Marshal(out.LaunchTemplateVersions[0].LaunchTemplateData)
+	if err == nil {
+		err = json.Unmarshal(b, data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("launch template %s: %w", aws.ToString(spec.Id), err)
+	}
+	return data, nil
 }
 
-// userData is the NodeConfig that EKS hands to nodeadm (Amazon EKS AMI, nodeadm
-// API v1alpha1), after what the user's launch template brought.
-func userData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) string {
-	if ng.Desired.ImageID != "" {
-		return ng.Desired.UserData // with a custom AMI, EKS merges nothing
-	}
-	config := fmt.Sprintf(`---
-apiVersion: node.eks.aws/v1alpha1
-kind: NodeConfig
-spec:
-  cluster:
-    name: %s
-    apiServerEndpoint: %s
-    certificateAuthority: %s
-    cidr: %s
-`, *c.Resource.Name, aws.ToString(c.Resource.Endpoint), base64PEM(c.CACert), serviceCIDR(c))
-	mime := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"//\"\n\n--//\nContent-Type: application/node.eks.aws\n\n" + config + "\n--//--\n"
-	return base64.StdEncoding.EncodeToString([]byte(mime))
-}
-
+// removeTemplate deletes the group's launch template. It goes by the name: the id
+// may not have made it into the record before a crash.
 func (l *Lifecycle) removeTemplate(ctx context.Context, ng *ekssvc.Nodegroup) error {
-	if ng.ManagedLaunchTemplateID == "" {
-		return nil
-	}
-	_, err := l.EC2.DeleteLaunchTemplate(as(ctx, ng.Scope), &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: &ng.ManagedLaunchTemplateID})
-	if err != nil && !isCode(err, "InvalidLaunchTemplateId.NotFound") {
+	_, err := l.EC2.DeleteLaunchTemplate(as(ctx, ng.Scope), &ec2.DeleteLaunchTemplateInput{LaunchTemplateName: aws.String(templateName(ng))})
+	if err != nil && !isCode(err, "InvalidLaunchTemplateName.NotFoundException") {
 		return fmt.Errorf("delete launch template: %w", err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -34,11 +35,17 @@ func TestMakePlan(t *testing.T) {
 		{"scale down takes the fullest subnet", group(4, nil), 3, 1, 1, plan{Drain: []string{"i-0"}}},
 		{"scale to zero", group(2, nil), 0, 1, 1, plan{Drain: []string{"i-0", "i-1"}}},
 		{"a victim stays one", group(3, func(i int, m *member) { m.Draining = i == 2 }), 2, 1, 1, plan{Drain: []string{"i-2"}}},
-		{"roll begins with a surge and one drain", group(3, outdated), 3, 1, 1, plan{Launch: 1, Drain: []string{"i-0"}}},
+		{"roll begins with a surge", group(3, outdated), 3, 1, 1, plan{Launch: 1}},
+		{"roll of the only node", group(1, outdated), 1, 1, 1, plan{Launch: 1}},
+		{"roll without surge begins with a drain", group(3, outdated), 3, 0, 1, plan{Drain: []string{"i-0"}}},
+		{"roll without surge launches for the one that drains", group(3, func(i int, m *member) { m.Outdated, m.Draining = true, i == 0 }), 3, 0, 1, plan{Launch: 1, Drain: []string{"i-0"}}},
+		{"roll takes one that is not ready without a stand-in", group(3, func(i int, m *member) { m.Outdated, m.Ready = true, i != 1 }), 3, 1, 1, plan{Launch: 1, Drain: []string{"i-1"}}},
+		{"what a given-up roll launched last goes first", group(4, func(i int, m *member) { m.Surge, m.Launched = i > 1, time.Unix(int64(i), 0) }), 3, 1, 1, plan{Drain: []string{"i-3"}}},
 		{"roll goes on when the new one is ready", group(4, func(i int, m *member) { m.Outdated = i < 3 }), 3, 1, 1, plan{Drain: []string{"i-0"}}},
 		{"roll waits while one drains", group(4, func(i int, m *member) { m.Outdated = i < 3; m.Draining = i == 0 }), 3, 1, 1, plan{Launch: 1, Drain: []string{"i-0"}}},
-		{"roll waits for ready nodes", group(4, func(i int, m *member) { m.Outdated = i < 3; m.Ready = i < 2 }), 3, 1, 1, plan{}},
-		{"roll three at a time", group(6, outdated), 6, 3, 3, plan{Launch: 3, Drain: []string{"i-0", "i-1", "i-2"}}},
+		{"roll waits for ready nodes", group(4, func(i int, m *member) { m.Outdated = i < 3; m.Ready = i < 3 }), 3, 1, 1, plan{}},
+		{"roll three at a time", group(6, outdated), 6, 3, 3, plan{Launch: 3}},
+		{"roll three at a time, stand-ins ready", group(9, func(i int, m *member) { m.Outdated = i < 6 }), 6, 3, 3, plan{Drain: []string{"i-0", "i-1", "i-2"}}},
 		{"last one", group(4, func(i int, m *member) { m.Outdated = i == 1 }), 3, 1, 1, plan{Drain: []string{"i-1"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -49,52 +56,51 @@ func TestMakePlan(t *testing.T) {
 	}
 }
 
-// Whatever the sizes, following plans ends with desired current members, never
-// takes more than maxUnavailable Ready nodes away at a time, and never holds more
-// than desired+surge instances while rolling.
+// Whatever the sizes, following plans ends with desired current members and never
+// takes Ready nodes below the desired number, or without a surge more than
+// maxUnavailable below it.
 func TestPlansConverge(t *testing.T) {
 	for size := range 6 {
 		for desired := range 6 {
 			for mu := 1; mu <= 3; mu++ {
-				members, next := group(size, func(_ int, m *member) { m.Outdated = true }), 100
-				round := 0
-				for ; round < 100; round++ {
-					p := makePlan(members, desired, mu, mu)
-					settled := !slices.ContainsFunc(members, func(m member) bool { return !m.Ready })
-					if p.Launch == 0 && len(p.Drain) == 0 && settled {
-						break
-					}
-					gone := map[string]bool{}
-					for _, id := range p.Drain {
-						gone[id] = true
-					}
-					kept := members[:0:0]
-					for _, m := range members {
-						m.Ready = true // what was launched last round is up
-						if !gone[m.ID] {
-							kept = append(kept, m)
-						}
-					}
-					if size >= desired && len(kept) < desired-mu {
-						t.Fatalf("size %d desired %d mu %d: only %d left", size, desired, mu, len(kept))
-					}
-					for range p.Launch {
-						kept = append(kept, member{ID: fmt.Sprintf("i-%d", next), Subnet: "a"})
-						next++
-					}
-					members = kept
-				}
-				if len(members) != desired || round == 100 {
-					t.Fatalf("size %d desired %d mu %d: ended with %v", size, desired, mu, members)
-				}
-				for _, m := range members {
-					if m.Outdated {
-						t.Fatalf("size %d desired %d mu %d: %s is outdated", size, desired, mu, m.ID)
-					}
+				for _, surge := range []int{0, mu} {
+					t.Run(fmt.Sprintf("%d to %d, %d at a time, surge %d", size, desired, mu, surge), func(t *testing.T) {
+						converge(t, size, desired, surge, mu)
+					})
 				}
 			}
 		}
 	}
+}
+
+func converge(t *testing.T, size, desired, surge, mu int) {
+	t.Helper()
+	members, next := group(size, func(_ int, m *member) { m.Outdated = true }), 100
+	for range 100 {
+		p := makePlan(members, desired, surge, mu)
+		if p.Launch == 0 && len(p.Drain) == 0 && !slices.ContainsFunc(members, func(m member) bool { return !m.Ready }) {
+			if len(members) != desired || slices.ContainsFunc(members, func(m member) bool { return m.Outdated }) {
+				t.Fatalf("ended with %v", members)
+			}
+			return
+		}
+		members = slices.DeleteFunc(members, func(m member) bool { return slices.Contains(p.Drain, m.ID) })
+		ready := 0
+		for i := range members {
+			if members[i].Ready {
+				ready++
+			}
+			members[i].Ready = true // what was launched last round is up
+		}
+		if floor := desired - mu; size >= desired && (ready < floor || surge > 0 && ready < desired) {
+			t.Fatalf("only %d of %d are ready", ready, desired)
+		}
+		for range p.Launch {
+			members = append(members, member{ID: fmt.Sprintf("i-%d", next), Subnet: "a"})
+			next++
+		}
+	}
+	t.Fatalf("no end: %v", members)
 }
 
 func TestSpread(t *testing.T) {

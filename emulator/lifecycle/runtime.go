@@ -71,17 +71,24 @@ func (l *Lifecycle) ensureRuntime(c *ekssvc.Cluster, info controlplane.Info) (*r
 	for _, a := range ekssvc.Addons.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
 		l.addons.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *a.Resource.AddonName)})
 	}
-	for _, i := range ec2svc.Instances.List(l.Store, c.Scope) {
+	l.wakeInstances(rt)
+	return rt, nil
+}
+
+// wakeInstances looks again at the cluster's instances: they were waiting for it,
+// or for their role to be mapped.
+func (l *Lifecycle) wakeInstances(rt *runtime) {
+	for _, i := range ec2svc.Instances.List(l.Store, rt.scope) {
 		if clusterOf(i) == rt.name {
-			l.instances.queue.Add(key{c.Scope, *i.InstanceId})
+			l.instances.queue.Add(key{rt.scope, *i.InstanceId})
 		}
 	}
-	return rt, nil
 }
 
 func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runtime, error) {
 	cfg := rest.CopyConfig(info.Admin)
 	cfg.QPS = -1 // the API server's own fairness is the limit
+	cfg.WarningHandler = rest.NoWarnings{}
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
@@ -124,7 +131,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 			log.Error("egress proxy stopped", "error", err)
 		}
 	})
-	wg.Go(func() { rt.followAWSAuth(ctx) })
+	wg.Go(func() { rt.followAWSAuth(ctx, func() { l.wakeInstances(rt) }) })
 	wg.Go(func() { rt.nodes.RunWithContext(ctx) })
 	wg.Go(func() { rt.workloads.run(ctx) })
 	context.AfterFunc(ctx, func() { egress.Close() })
@@ -166,8 +173,9 @@ func (l *Lifecycle) stopAll() {
 const awsAuthName = "aws-auth"
 
 // followAWSAuth keeps the runtime's copy of kube-system/aws-auth up to date: a
-// changed mapping takes effect with the next token.
-func (rt *runtime) followAWSAuth(ctx context.Context) {
+// changed mapping takes effect with the next token, and with nodes that wait to
+// be let in.
+func (rt *runtime) followAWSAuth(ctx context.Context, changed func()) {
 	f := informers.NewSharedInformerFactoryWithOptions(rt.client, 0, informers.WithNamespace(metav1.NamespaceSystem),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, awsAuthName).String()
@@ -175,6 +183,7 @@ func (rt *runtime) followAWSAuth(ctx context.Context) {
 	set := func(o any) {
 		if cm, ok := o.(*corev1.ConfigMap); ok {
 			rt.setAWSAuth(cm.Data)
+			changed()
 		}
 	}
 	inf := f.Core().V1().ConfigMaps().Informer()
@@ -220,10 +229,13 @@ const nodegroupIndex, nodegroupLabel = "nodegroup", "eks.amazonaws.com/nodegroup
 // nodeInformer watches the cluster's nodes and wakes their node groups.
 func (l *Lifecycle) nodeInformer(rt *runtime) (cache.SharedIndexInformer, error) {
 	f := informers.NewSharedInformerFactoryWithOptions(rt.client, 0, informers.WithTransform(func(o any) (any, error) {
-		if n, ok := o.(*corev1.Node); ok {
-			n.ManagedFields, n.Status.Images = nil, nil
+		n, ok := o.(*corev1.Node)
+		if !ok {
+			return o, nil
 		}
-		return o, nil
+		slim := *n
+		slim.ManagedFields, slim.Status.Images = nil, nil
+		return &slim, nil
 	}))
 	inf := f.Core().V1().Nodes().Informer()
 	err := inf.AddIndexers(cache.Indexers{nodegroupIndex: func(o any) ([]string, error) {

@@ -13,8 +13,10 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ekslocal/ekslocal/api/admin"
 )
@@ -33,8 +35,10 @@ type Config struct {
 	SimulatedWebhooks string
 	// NoSpare saves the memory of the control plane that is kept for the next cluster.
 	NoSpare bool
-	Log     *slog.Logger
-	Version string
+	// DrainTimeout and JoinTimeout are how long node groups wait; 0 for the defaults.
+	DrainTimeout, JoinTimeout time.Duration
+	Log                       *slog.Logger
+	Version                   string
 }
 
 // Emulator is a made emulator.
@@ -73,6 +77,9 @@ func Main(p Program) int {
 	if p.Executable == nil {
 		p.Executable = os.Executable
 	}
+	// Packages of Kubernetes register flags for every command line of a process that
+	// links them, a --version of a kind that cobra cannot read among them.
+	pflag.CommandLine = pflag.NewFlagSet("ekslocal", pflag.ContinueOnError)
 	a := &app{Program: p}
 	cmd := a.root()
 	cmd.SetArgs(p.Args)

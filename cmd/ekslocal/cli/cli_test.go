@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/mux"
+	"github.com/spf13/pflag"
 
 	"github.com/ekslocal/ekslocal/api/admin"
 	adminserver "github.com/ekslocal/ekslocal/emulator/admin"
@@ -30,6 +31,19 @@ func TestMain(m *testing.M) {
 		os.Exit(Main(Program{Version: "1.2.3", Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, New: newFake}))
 	}
 	os.Exit(m.Run())
+}
+
+// TestForeignFlags is a package that registers a flag for every command line, as
+// one of Kubernetes does.
+func TestForeignFlags(t *testing.T) {
+	pflag.CommandLine.Duration("version", 0, "not ours")
+	var out, errb bytes.Buffer
+	if code := Main(Program{Version: "1.2.3", Args: []string{"--version"}, Stdout: &out, Stderr: &errb}); code != 0 || out.String() != "ekslocal version 1.2.3\n" {
+		t.Errorf("--version: %d %q %q", code, out.String(), errb.String())
+	}
+	if code := Main(Program{Args: []string{"status", "--version=1s"}, Stdout: &out, Stderr: &errb}); code == 0 || !strings.Contains(errb.String(), "unknown flag: --version") {
+		t.Errorf("status --version: %d %q", code, errb.String())
+	}
 }
 
 // fake is an emulator that only answers the admin API.

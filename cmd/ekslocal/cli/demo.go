@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/utils/clock"
@@ -31,11 +35,31 @@ func (a *app) demoCommand() *cobra.Command {
 			// The user's own keys, if any, have no business here.
 			cfg.Credentials = builtin()
 			return demo.Run(cmd.Context(), demo.Config{AWS: cfg, Endpoint: endpoint, Out: cmd.OutOrStdout(),
-				Clock: clock.RealClock{}, Token: presign})
+				Clock: clock.RealClock{}, Token: presign, Program: a.program()})
 		},
 	}
 	f.register(cmd)
 	return cmd
+}
+
+// program is how to call this binary from where the user is.
+func (a *app) program() string {
+	const name = "ekslocal"
+	exe, err := a.Executable()
+	if err != nil {
+		return name
+	}
+	if p, err := exec.LookPath(name); err == nil && sameFile(p, exe) {
+		return name
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return exe
+	}
+	if rel, err := filepath.Rel(wd, exe); err == nil && !strings.HasPrefix(rel, "..") {
+		return filepath.Join(".", rel)
+	}
+	return exe
 }
 
 // ensureRunning starts a detached emulator unless one runs.

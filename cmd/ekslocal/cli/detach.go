@@ -25,8 +25,9 @@ const (
 
 // report is the one line that a detached process sends its parent.
 type report struct {
-	PID   int
-	Error string `json:",omitempty"`
+	PID      int
+	Endpoint string `json:",omitempty"`
+	Error    string `json:",omitempty"`
 }
 
 // detach runs this binary again in a session of its own, with its output in a
@@ -70,7 +71,7 @@ func (a *app) detach(ctx context.Context, out io.Writer, cfg Config, args []stri
 		}
 		return fmt.Errorf("the emulator ended while it started: see %s", logPath)
 	}
-	fmt.Fprintf(out, "ekslocal %s runs as process %d (ready in %s, log in %s)\n", a.Version, rep.PID, time.Since(began).Round(time.Millisecond), logPath)
+	fmt.Fprintf(out, "ekslocal %s runs at %s as process %d (ready in %s, log in %s)\n", a.Version, rep.Endpoint, rep.PID, time.Since(began).Round(time.Millisecond), logPath)
 	return cmd.Process.Release()
 }
 
@@ -112,7 +113,9 @@ func openReport(getenv func(string) string) *reporter {
 }
 
 // ready returns false if there is no parent to tell.
-func (r *reporter) ready() bool { return r.send(report{PID: os.Getpid()}) }
+func (r *reporter) ready(endpoint string) bool {
+	return r.send(report{PID: os.Getpid(), Endpoint: endpoint})
+}
 
 func (r *reporter) failed(err error) {
 	if err != nil {

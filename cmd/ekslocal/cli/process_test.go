@@ -36,7 +36,7 @@ func TestDetachStatusStop(t *testing.T) {
 	s := processShell(t)
 	addr := freePort(t)
 	out := s.must("start", "--detach", "--listen", addr)
-	if !strings.Contains(out, "runs as process") {
+	if !strings.Contains(out, "runs at http:") {
 		t.Errorf("start --detach says %q", out)
 	}
 	// Found without being told where.

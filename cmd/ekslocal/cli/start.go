@@ -24,6 +24,7 @@ type startFlags struct {
 	logFormat, logLevel      string
 	auth, webhooks           string
 	noSpare                  bool
+	drain, join              time.Duration
 }
 
 func (f *startFlags) register(cmd *cobra.Command) {
@@ -39,6 +40,11 @@ func (f *startFlags) register(cmd *cobra.Command) {
 	fs.BoolVar(&f.fsync, "fsync", false, "survive power cuts, not only the end of the process")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.DurationVar(&f.drain, "drain-timeout", 0, "how long updates of node groups wait for a node's pods before they fail with PodEvictionFailure (EKS and default: 15m)")
+	fs.DurationVar(&f.join, "join-timeout", 0, "how long node groups wait for an instance to become a Ready node before they fail with NodeCreationFailure (default: 5m)")
+	for _, rare := range []string{"drain-timeout", "join-timeout"} {
+		fs.Lookup(rare).Hidden = true
+	}
 }
 
 func (a *app) startCommand() *cobra.Command {
@@ -66,7 +72,7 @@ func (a *app) startCommand() *cobra.Command {
 // config checks the flags.
 func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	cfg := Config{Listen: f.listen, DataDir: f.dataDir, Ephemeral: f.ephemeral, AdvertiseHost: f.advertise,
-		Auth: f.auth, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, Version: a.Version}
+		Auth: f.auth, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, DrainTimeout: f.drain, JoinTimeout: f.join, Version: a.Version}
 	if _, port, err := net.SplitHostPort(f.listen); err != nil || !isPort(port) {
 		return cfg, fmt.Errorf("--listen %s is not host:port, such as 127.0.0.1:4566", f.listen)
 	}
@@ -150,7 +156,7 @@ func (a *app) run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 	}
 	// Removed last: `ekslocal stop` waits for it.
 	defer remove()
-	if !parent.ready() {
+	if !parent.ready(emu.Endpoint()) {
 		fmt.Fprintf(out, "ekslocal %s is ready at %s (%s)\n", a.Version, emu.Endpoint(), time.Since(began).Round(time.Millisecond))
 		fmt.Fprintln(out, "In another shell: eval \"$(ekslocal env)\"")
 	}

@@ -21,8 +21,10 @@ type Config struct {
 	// AWS has the region and credentials.
 	AWS      aws.Config
 	Endpoint string
-	Out      io.Writer
-	Clock    clock.PassiveClock
+	// Program is how the user calls ekslocal.
+	Program string
+	Out     io.Writer
+	Clock   clock.PassiveClock
 	// Token makes a bearer token for a cluster.
 	Token func(ctx context.Context, cfg aws.Config, cluster string) (string, error)
 }

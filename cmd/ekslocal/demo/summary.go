@@ -49,14 +49,14 @@ func (r *run) summary(ctx context.Context, took time.Duration) error {
 	_, err = fmt.Fprintf(r.Out, `
 The emulator keeps running. What to type next:
 
-  eval "$(ekslocal env)"
+  eval "$(%[3]s env)"
   aws eks describe-cluster --name %[1]s
-  aws eks update-kubeconfig --name %[1]s      # or: ekslocal kubeconfig %[1]s
+  aws eks update-kubeconfig --name %[1]s      # or: %[3]s kubeconfig %[1]s
   kubectl get nodes,pods -o wide
   kubectl scale deployment %[2]s --replicas 40
-  ekslocal status
-  ekslocal stop                             # the state stays; ekslocal reset empties it
-`, name, app)
+  %[3]s status
+  %[3]s stop                             # the state stays; %[3]s reset empties it
+`, name, app, r.Program)
 	return err
 }
 

@@ -120,6 +120,9 @@ func (p *Pools) load(ctx context.Context, n *node) error {
 		return fmt.Errorf("instance %s does not exist", n.id)
 	}
 	inst := out.Reservations[0].Instances[0]
+	if err := p.mend(as(ctx, scope), inst); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.load(scope, inst) {
@@ -127,6 +130,29 @@ func (p *Pools) load(ctx context.Context, n *node) error {
 	}
 	return nil
 }
+
+// mend lets the CNI's interfaces end with their instance where an earlier process
+// was killed between attaching one and saying so.
+func (p *Pools) mend(ctx context.Context, inst ec2types.Instance) error {
+	for _, i := range inst.NetworkInterfaces {
+		if aws.ToString(i.Description) != description(*inst.InstanceId) || i.Attachment == nil || aws.ToBool(i.Attachment.DeleteOnTermination) {
+			continue
+		}
+		if err := p.endWithInstance(ctx, i.NetworkInterfaceId, i.Attachment.AttachmentId); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Pools) endWithInstance(ctx context.Context, eni, attachment *string) error {
+	_, err := p.cfg.EC2.ModifyNetworkInterfaceAttribute(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId: eni, Attachment: &ec2types.NetworkInterfaceAttachmentChanges{AttachmentId: attachment, DeleteOnTermination: aws.Bool(true)},
+	})
+	return err
+}
+
+func description(instanceID string) string { return "aws-K8S-" + instanceID }
 
 // fill assigns the addresses that an interface still has room for. In a subnet
 // without that many it takes what it can get, one.
@@ -169,7 +195,7 @@ func (p *Pools) attach(ctx context.Context, n *node) error {
 		spec.Tags = append(spec.Tags, ec2types.Tag{Key: aws.String(k), Value: aws.String(v)})
 	}
 	out, err := p.cfg.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-		SubnetId: &n.subnet, Groups: n.groups, Description: aws.String("aws-K8S-" + n.id),
+		SubnetId: &n.subnet, Groups: n.groups, Description: aws.String(description(n.id)),
 		SecondaryPrivateIpAddressCount: aws.Int32(int32(count)), TagSpecifications: []ec2types.TagSpecification{spec},
 	})
 	if err != nil {
@@ -205,8 +231,5 @@ func (p *Pools) connect(ctx context.Context, n *node, eni *string, device int32)
 	if err != nil {
 		return err
 	}
-	_, err = p.cfg.EC2.ModifyNetworkInterfaceAttribute(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
-		NetworkInterfaceId: eni, Attachment: &ec2types.NetworkInterfaceAttachmentChanges{AttachmentId: at.AttachmentId, DeleteOnTermination: aws.Bool(true)},
-	})
-	return err
+	return p.endWithInstance(ctx, eni, at.AttachmentId)
 }

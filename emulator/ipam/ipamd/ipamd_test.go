@@ -286,6 +286,26 @@ func TestLostInterfaces(t *testing.T) {
 	}
 }
 
+// TestHalfAttachedInterface is what a kill between attaching an interface and
+// marking it for deletion leaves.
+func TestHalfAttachedInterface(t *testing.T) {
+	f := newFixture(t, "10.0.0.0/24")
+	id := f.run("t3.small", 1)[0]
+	made, err := f.ec2.CreateNetworkInterface(f.ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: &f.subnet, Description: aws.String("aws-K8S-" + id)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eni := made.NetworkInterface.NetworkInterfaceId
+	if _, err := f.ec2.AttachNetworkInterface(f.ctx, &ec2.AttachNetworkInterfaceInput{InstanceId: &id, NetworkInterfaceId: eni, DeviceIndex: aws.Int32(1)}); err != nil {
+		t.Fatal(err)
+	}
+	f.pools().Start(t.Context(), id)
+	until(t, "the interface ends with its instance", func() bool {
+		out, err := f.ec2.DescribeNetworkInterfaces(f.ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{*eni}})
+		return err == nil && *out.NetworkInterfaces[0].Attachment.DeleteOnTermination
+	})
+}
+
 // TestManyNodes is the shape of a large scale-up: every address is given once,
 // and EC2 says what the pods have.
 func TestManyNodes(t *testing.T) {
