@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -80,15 +81,9 @@ func binary(t *testing.T) string {
 func freePorts(t *testing.T, n int) int {
 	t.Helper()
 	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		first := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if first+n > 65535 {
-			continue
-		}
+		// Below the range from which the system gives ports to clients, one of which
+		// could otherwise be in the way later.
+		first := 12000 + rand.IntN(20000-n)
 		ok := true
 		for p := first; p < first+n && ok; p++ {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
@@ -104,8 +99,15 @@ func freePorts(t *testing.T, n int) int {
 	return 0
 }
 
-// start runs an emulator of the test's own and ends it with the test.
+// start runs an emulator of the test's own and ends it with the test. It keeps no
+// spare control plane: on a small machine that only competes with the test.
 func start(t *testing.T, args ...string) *emulator {
+	t.Helper()
+	return startAs(t, append([]string{"--no-spare"}, args...)...)
+}
+
+// startAs runs an emulator with just these flags.
+func startAs(t *testing.T, args ...string) *emulator {
 	t.Helper()
 	first := freePorts(t, 11)
 	e := &emulator{
@@ -148,7 +150,7 @@ func (e *emulator) run() {
 		}
 		r, err := http.Get(e.endpoint + "/_ekslocal/health")
 		if err != nil {
-			return err
+			return fmt.Errorf("%w\n%s", err, lastLines(e.log.String(), 5))
 		}
 		defer r.Body.Close()
 		if r.StatusCode != http.StatusOK {
