@@ -127,6 +127,12 @@ func (s *webServer) serve(w http.ResponseWriter, r *http.Request) {
 		s.fleet.metricsAPI(w, r)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, "/openapi/") {
+		// The aggregator asks every APIService's pods again and again, and would log
+		// each time that it cannot read the text below.
+		http.NotFound(w, r)
+		return
+	}
 	w.Header().Set("Server", "ekslocal-simulated-pod")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Ekslocal-Simulated", "true")

@@ -125,10 +125,11 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if err != nil {
 		return 0, err
 	}
-	if labelled && p.Launch == 0 && len(p.Drain) == 0 && !slices.ContainsFunc(members, func(m member) bool { return !m.Ready }) {
+	awaited := l.awaited(ng, members)
+	if labelled && p.Launch == 0 && len(p.Drain) == 0 && len(awaited) == 0 {
 		return l.nodegroupSettled(ctx, ng)
 	}
-	late, err := l.checkJoins(ctx, ng, rt, members)
+	late, err := l.checkJoins(ctx, ng, rt, awaited)
 	return soonest(again, late), err // or sooner, when the store's or the cluster's watch tells
 }
 

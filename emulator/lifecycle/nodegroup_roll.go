@@ -100,19 +100,29 @@ func (l *Lifecycle) rollFailed(ctx context.Context, ng *ekssvc.Nodegroup, rt *ru
 	})
 }
 
+// awaited are the members whose nodes are to become Ready before a creation or an
+// update is done: those launched for it. A node that was broken before does not
+// keep a group from being configured.
+func (l *Lifecycle) awaited(ng *ekssvc.Nodegroup, members []member) []member {
+	var since time.Time
+	if u := ekssvc.Updates.Get(l.Store, ng.Scope, ekssvc.ChildID(*ng.Resource.ClusterName, ng.UpdateID)); ng.UpdateID != "" && u != nil {
+		since = aws.ToTime(u.Resource.CreatedAt).Truncate(time.Second) // as coarse as launch times
+	}
+	return slices.DeleteFunc(slices.Clone(members), func(m member) bool {
+		return m.Ready || m.Draining || m.Outdated || m.Launched.Before(since)
+	})
+}
+
 // checkJoins gives a creation or a version update up whose instances have run for
 // long without becoming Ready nodes. It answers when there may be something to
 // give up.
-func (l *Lifecycle) checkJoins(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime, members []member) (time.Duration, error) {
+func (l *Lifecycle) checkJoins(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime, awaited []member) (time.Duration, error) {
 	if s := ng.Resource.Status; s != ekstypes.NodegroupStatusCreating && s != ekstypes.NodegroupStatusUpdating {
 		return 0, nil
 	}
 	var late []string
 	var next time.Duration
-	for _, m := range members {
-		if m.Ready || m.Draining || m.Outdated {
-			continue
-		}
+	for _, m := range awaited {
 		if left := l.Patience.Join - l.Clock.Since(m.Launched); left > 0 {
 			next = soonest(next, left)
 		} else {
