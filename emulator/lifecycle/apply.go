@@ -82,21 +82,6 @@ func (a *applier) applyOne(ctx context.Context, o *unstructured.Unstructured, fo
 	return nil
 }
 
-// createMissing creates those of objs that the cluster does not have and leaves
-// the others as they are.
-func (a *applier) createMissing(ctx context.Context, objs []unstructured.Unstructured) error {
-	for _, o := range objs {
-		ri, err := a.resource(&o)
-		if err != nil {
-			return err
-		}
-		if _, err := ri.Create(ctx, &o, metav1.CreateOptions{FieldManager: fieldManager}); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("create %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
-		}
-	}
-	return nil
-}
-
 // remove deletes objs, last applied first. CRDs stay: deleting one would take the
 // user's objects with it, which EKS does not do either.
 func (a *applier) remove(ctx context.Context, objs []unstructured.Unstructured) error {

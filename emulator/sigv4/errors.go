@@ -28,9 +28,15 @@ type Error struct {
 	Canonical string
 }
 
-func (e *Error) Error() string                 { return e.Code + ": " + e.Message }
-func (e *Error) ErrorCode() string             { return e.Code }
-func (e *Error) ErrorMessage() string          { return e.Message }
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// ErrorCode implements smithy.APIError.
+func (e *Error) ErrorCode() string { return e.Code }
+
+// ErrorMessage implements smithy.APIError.
+func (e *Error) ErrorMessage() string { return e.Message }
+
+// ErrorFault implements smithy.APIError.
 func (e *Error) ErrorFault() smithy.ErrorFault { return smithy.FaultClient }
 
 // HTTPStatusCode is 403 for every failure, as in AWS's common errors.
