@@ -163,7 +163,9 @@ func serviceCIDR(c *ekssvc.Cluster) string {
 
 func (l *Lifecycle) startControlPlane(ctx context.Context, c *ekssvc.Cluster) error {
 	version := c.RunningVersion
-	if version == "" {
+	// An update that a kill interrupted may have come as far as the new version's
+	// first writes: it does not go back to the old one.
+	if version == "" || c.Resource.Status == ekstypes.ClusterStatusUpdating {
 		version = c.DesiredVersion
 	}
 	info, err := l.Backend.Create(ctx, l.spec(c, version))
