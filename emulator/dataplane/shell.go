@@ -123,7 +123,7 @@ func (s *shell) echo(args []string) {
 	if escapes {
 		text = strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\\`, `\`).Replace(text)
 	}
-	io.WriteString(s.out, text+end)
+	_, _ = io.WriteString(s.out, text+end)
 }
 
 func (s *shell) doSleep(args []string) error {
@@ -169,7 +169,7 @@ func (s *shell) cat(name string, args []string) error {
 		switch data, ok := s.file(p); {
 		case p == "/dev/null":
 		case ok:
-			s.out.Write(data)
+			_, _ = s.out.Write(data)
 		default:
 			fmt.Fprintf(s.err, "%s: %s: No such file or directory\n", name, p)
 			s.status = 1
@@ -269,7 +269,7 @@ func (s *shell) sub(args []string) error {
 // interact reads commands line by line until the input ends or exit.
 func (s *shell) interact() error {
 	prompt := s.env["PS1"]
-	io.WriteString(s.out, prompt)
+	_, _ = io.WriteString(s.out, prompt)
 	var line []byte
 	one := make([]byte, 1)
 	for {
@@ -291,6 +291,6 @@ func (s *shell) interact() error {
 		case err != nil && !errors.Is(err, errSteps):
 			return err
 		}
-		io.WriteString(s.out, prompt)
+		_, _ = io.WriteString(s.out, prompt)
 	}
 }

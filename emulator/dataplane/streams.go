@@ -242,7 +242,7 @@ func (t *terminalInput) Read(p []byte) (int, error) {
 			}
 		case c >= ' ' || c == '\t':
 			t.line = append(t.line, c)
-			t.echo.Write(one)
+			_, _ = t.echo.Write(one)
 		}
 	}
 	n := copy(p, t.ready)

@@ -107,7 +107,7 @@ func openReport(getenv func(string) string) *reporter {
 	if err != nil {
 		return nil
 	}
-	os.Unsetenv(detachedEnv) // not for the processes that this one starts
+	_ = os.Unsetenv(detachedEnv) // not for the processes that this one starts
 	syscall.CloseOnExec(fd)
 	return &reporter{os.NewFile(uintptr(fd), "report")}
 }

@@ -67,10 +67,10 @@ func (a *app) register(r registration) (remove func(), err error) {
 	}
 	if err != nil {
 		f.Close()
-		os.Remove(f.Name())
+		_ = os.Remove(f.Name())
 		return nil, fmt.Errorf("announce the emulator: %w", err)
 	}
-	return func() { os.Remove(path); f.Close() }, nil
+	return func() { _ = os.Remove(path); f.Close() }, nil
 }
 
 // running lists the live emulators of this user and sweeps what dead ones left.
@@ -96,7 +96,7 @@ func readRegistration(path string) *registration {
 	}
 	defer f.Close()
 	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
-		os.Remove(path)
+		_ = os.Remove(path)
 		return nil
 	}
 	r := &registration{path: path}

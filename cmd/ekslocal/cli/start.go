@@ -137,7 +137,7 @@ func (a *app) run(ctx context.Context, out io.Writer, cfg Config) (err error) {
 		if cfg.DataDir, err = os.MkdirTemp("", "ekslocal-"); err != nil {
 			return err
 		}
-		defer os.RemoveAll(cfg.DataDir)
+		defer func() { _ = os.RemoveAll(cfg.DataDir) }()
 	}
 	if err := a.unused(cfg.DataDir); err != nil {
 		return err
