@@ -359,6 +359,8 @@ func badRaw(t *testing.T, w *world) {
 }
 
 func badChildren(t *testing.T, w *world) {
+	// The control plane's interfaces are in two of the three subnets.
+	taken := *w.interfaces(t)[0].SubnetId
 	dev := aws.String("dev")
 	group := func(change func(*eks.CreateNodegroupInput)) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -437,8 +439,8 @@ func badChildren(t *testing.T, w *world) {
 			return err
 		}, invalid, "Only one type of update can be allowed.", 400},
 		{"subnet with interfaces", func(ctx context.Context) error {
-			_, err := w.ec2.DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &w.subnets[0]})
+			_, err := w.ec2.DeleteSubnet(ctx, &ec2.DeleteSubnetInput{SubnetId: &taken})
 			return err
-		}, "DependencyViolation", "The subnet '" + w.subnets[0] + "' has dependencies and cannot be deleted.", 400},
+		}, "DependencyViolation", "The subnet '" + taken + "' has dependencies and cannot be deleted.", 400},
 	})
 }
