@@ -166,13 +166,14 @@ func (f *Fleet) postNodeStatus(ctx context.Context, n *node) error {
 // network.
 var networkPlugins = map[string]bool{"aws-node": true, "cilium": true, "calico-node": true, "canal": true, "kube-router": true, "antrea": true}
 
-// noteNetwork turns a node Ready when its CNI's pod has come up on it. It stays
-// so when the pod goes: the configuration file it wrote stays on disk.
-func (f *Fleet) noteNetwork(ctx context.Context, n *node, pod *corev1.Pod, ready bool) error {
+// noteNetwork turns a node Ready when its CNI's pod runs on it: that is when the
+// plugin's configuration file appears, ahead of the pod's own readiness (entrypoint
+// of amazon-vpc-cni-k8s). It stays so when the pod goes: the file stays on disk.
+func (f *Fleet) noteNetwork(ctx context.Context, n *node, pod *corev1.Pod, phase corev1.PodPhase) error {
 	plugin := networkPlugins[pod.Labels["k8s-app"]] || networkPlugins[pod.Labels["app.kubernetes.io/name"]]
 	f.mu.Lock()
 	done := n.networkReady
-	if ready && plugin && pod.Spec.HostNetwork {
+	if phase == corev1.PodRunning && plugin && pod.Spec.HostNetwork {
 		n.networkReady = true
 	}
 	changed := n.networkReady && !done

@@ -218,8 +218,7 @@ func (f *Fleet) live(ctx context.Context, n *node, pod *corev1.Pod, rec *podReco
 	if isTerminal(s.status.Phase) {
 		f.release(ctx, n, rec)
 	}
-	ready := findCondition(s.status.Conditions, corev1.PodReady)
-	return again.next, f.noteNetwork(ctx, n, pod, ready != nil && ready.Status == corev1.ConditionTrue)
+	return again.next, f.noteNetwork(ctx, n, pod, s.status.Phase)
 }
 
 // imagesFor tells which of the pod's images the node has, and its minor version.
