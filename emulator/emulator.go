@@ -26,9 +26,16 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	"github.com/ekslocal/ekslocal/emulator/lifecycle"
 	"github.com/ekslocal/ekslocal/emulator/oidc"
+	"github.com/ekslocal/ekslocal/emulator/service/autoscaling"
 	"github.com/ekslocal/ekslocal/emulator/service/ec2"
 	"github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/service/elb"
+	"github.com/ekslocal/ekslocal/emulator/service/elbv2"
+	"github.com/ekslocal/ekslocal/emulator/service/events"
 	"github.com/ekslocal/ekslocal/emulator/service/iam"
+	"github.com/ekslocal/ekslocal/emulator/service/kms"
+	"github.com/ekslocal/ekslocal/emulator/service/logs"
+	"github.com/ekslocal/ekslocal/emulator/service/sqs"
 	"github.com/ekslocal/ekslocal/emulator/service/ssm"
 	"github.com/ekslocal/ekslocal/emulator/service/sts"
 	"github.com/ekslocal/ekslocal/emulator/sigv4"
@@ -46,20 +53,27 @@ type Emulator struct {
 	cfg Config
 	log *slog.Logger
 
-	listener net.Listener
-	etcd     *etcd.Server
-	store    *store.Store
-	backend  controlplane.Backend
-	iam      *iam.Service
-	sts      *sts.Service
-	ec2      *ec2.Service
-	eks      *eks.Service
-	ssm      *ssm.Service
-	authn    *authn.Authenticator
-	pods     *ipamd.Pools
-	loops    loops
-	gateway  *gateway.Gateway
-	ca       []byte
+	listener    net.Listener
+	etcd        *etcd.Server
+	store       *store.Store
+	backend     controlplane.Backend
+	iam         *iam.Service
+	sts         *sts.Service
+	ec2         *ec2.Service
+	eks         *eks.Service
+	ssm         *ssm.Service
+	kms         *kms.Service
+	logs        *logs.Service
+	autoscaling *autoscaling.Service
+	elb         *elb.Service
+	elbv2       *elbv2.Service
+	sqs         *sqs.Service
+	events      *events.Service
+	authn       *authn.Authenticator
+	pods        *ipamd.Pools
+	loops       loops
+	gateway     *gateway.Gateway
+	ca          []byte
 
 	started   time.Time
 	life      context.Context // ends with Close
@@ -129,6 +143,13 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.sqs = sqs.New(sqs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.events = events.New(events.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.elb = elb.New(elb.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.elbv2 = elbv2.New(elbv2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.autoscaling = autoscaling.New(autoscaling.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam})
 	e.pods = ipamd.New(ipamd.Config{EC2: e.ec2, Clock: e.cfg.Clock, Log: e.log, OnGrow: func(instanceID string) {
 		if lc := e.loops.lifecycle(); lc != nil {

@@ -3,9 +3,16 @@ package emulator
 import (
 	"fmt"
 
+	autoscalingapi "github.com/ekslocal/ekslocal/api/autoscaling"
 	ec2api "github.com/ekslocal/ekslocal/api/ec2"
 	eksapi "github.com/ekslocal/ekslocal/api/eks"
+	elbapi "github.com/ekslocal/ekslocal/api/elb"
+	elbv2api "github.com/ekslocal/ekslocal/api/elbv2"
+	eventsapi "github.com/ekslocal/ekslocal/api/events"
 	iamapi "github.com/ekslocal/ekslocal/api/iam"
+	kmsapi "github.com/ekslocal/ekslocal/api/kms"
+	logsapi "github.com/ekslocal/ekslocal/api/logs"
+	sqsapi "github.com/ekslocal/ekslocal/api/sqs"
 	ssmapi "github.com/ekslocal/ekslocal/api/ssm"
 	stsapi "github.com/ekslocal/ekslocal/api/sts"
 	"github.com/ekslocal/ekslocal/emulator/wire"
@@ -25,6 +32,13 @@ func (e *Emulator) Services() ([]*wire.Service, error) {
 		{iamapi.Model(), e.iam},
 		{stsapi.Model(), e.sts},
 		{ssmapi.Model(), e.ssm},
+		{kmsapi.Model(), e.kms},
+		{logsapi.Model(), e.logs},
+		{autoscalingapi.Model(), e.autoscaling},
+		{elbv2api.Model(), e.elbv2},
+		{elbapi.Model(), e.elb},
+		{sqsapi.Model(), e.sqs},
+		{eventsapi.Model(), e.events},
 	} {
 		s, err := wire.Bind(b.model, b.impl)
 		if err != nil {

@@ -7,7 +7,7 @@ import (
 
 // TestFresh keeps docs/coverage.md true: `make generate` writes it.
 func TestFresh(t *testing.T) {
-	want, err := render()
+	want, err := render("../..")
 	if err != nil {
 		t.Fatal(err)
 	}

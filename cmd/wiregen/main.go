@@ -30,9 +30,16 @@ type service struct {
 // services is every API that ekslocal serves. A new one is one more line here
 // and, for the query protocol, its HTTP statuses in statuses.go.
 var services = []service{
+	{ID: "autoscaling", Namespace: "http://autoscaling.amazonaws.com/doc/", Times: "millis"},
 	{ID: "ec2", Namespace: "http://ec2.amazonaws.com/doc/", Times: "millis"},
 	{ID: "eks"},
+	{ID: "elb", Module: "elasticloadbalancing", Namespace: "http://elasticloadbalancing.amazonaws.com/doc/", Times: "millis"},
+	{ID: "elbv2", Module: "elasticloadbalancingv2", Namespace: "http://elasticloadbalancing.amazonaws.com/doc/", Times: "millis"},
+	{ID: "events", Module: "eventbridge"},
 	{ID: "iam", Namespace: "https://iam.amazonaws.com/doc/", Times: "seconds"},
+	{ID: "kms"},
+	{ID: "logs", Module: "cloudwatchlogs"},
+	{ID: "sqs"},
 	{ID: "ssm"},
 	{ID: "sts", Namespace: "https://sts.amazonaws.com/doc/", Times: "seconds"},
 }

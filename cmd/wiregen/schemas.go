@@ -218,6 +218,10 @@ func (r *schemaReader) shapes() error {
 		}
 		x := &shape{Dir: "io", Name: s.name, Kind: kind}
 		for _, m := range s.members {
+			// Event streams are not in the SDK's structures, and nothing here writes them.
+			if target := r.schemas[m.target]; target != nil && target.traits["Streaming"] != nil {
+				continue
+			}
 			x.Members = append(x.Members, r.wireMember(m))
 		}
 		if err := r.t.add(x); err != nil {

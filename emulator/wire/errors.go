@@ -70,6 +70,13 @@ func (s *Service) EncodeErrorJSON(err error, h http.Header, requestID string) (s
 	return f.status, append(b, '}')
 }
 
+// Explain returns what EncodeError would tell the client: HTTP status, code and
+// message.
+func (s *Service) Explain(err error) (status int, code, message string) {
+	f := s.failure(err)
+	return f.status, f.code, f.message
+}
+
 func (s *Service) failure(err error) failure {
 	if v := reflect.ValueOf(err); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		err = errors.New("unknown error")

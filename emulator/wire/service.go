@@ -36,6 +36,9 @@ type Operation struct {
 // Implemented tells whether Bind found a method for the operation.
 func (o *Operation) Implemented() bool { return o.fn.IsValid() }
 
+// NewInput returns an empty input of an implemented operation, as Call takes it.
+func (o *Operation) NewInput() any { return reflect.New(o.inType).Interface() }
+
 var (
 	contextType = reflect.TypeFor[context.Context]()
 	errorType   = reflect.TypeFor[error]()

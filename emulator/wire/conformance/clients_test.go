@@ -12,16 +12,30 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 
+	apiautoscaling "github.com/ekslocal/ekslocal/api/autoscaling"
 	apiec2 "github.com/ekslocal/ekslocal/api/ec2"
 	apieks "github.com/ekslocal/ekslocal/api/eks"
+	apielb "github.com/ekslocal/ekslocal/api/elb"
+	apielbv2 "github.com/ekslocal/ekslocal/api/elbv2"
+	apievents "github.com/ekslocal/ekslocal/api/events"
 	apiiam "github.com/ekslocal/ekslocal/api/iam"
+	apikms "github.com/ekslocal/ekslocal/api/kms"
+	apilogs "github.com/ekslocal/ekslocal/api/logs"
+	apisqs "github.com/ekslocal/ekslocal/api/sqs"
 	apissm "github.com/ekslocal/ekslocal/api/ssm"
 	apists "github.com/ekslocal/ekslocal/api/sts"
 	"github.com/ekslocal/ekslocal/emulator/wire"
@@ -33,10 +47,24 @@ type service struct {
 	client func(aws.Config) any
 }
 
+// modules are the SDK modules whose name is not the service's id.
+var modules = map[string]string{
+	"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancingv2", "events": "eventbridge", "logs": "cloudwatchlogs",
+}
+
 var services = map[string]service{
-	"ec2": {apiec2.Model, func(c aws.Config) any { return ec2.NewFromConfig(c) }},
-	"eks": {apieks.Model, func(c aws.Config) any { return eks.NewFromConfig(c) }},
-	"iam": {apiiam.Model, func(c aws.Config) any { return iam.NewFromConfig(c) }},
+	"autoscaling": {apiautoscaling.Model, func(c aws.Config) any { return autoscaling.NewFromConfig(c) }},
+	"ec2":         {apiec2.Model, func(c aws.Config) any { return ec2.NewFromConfig(c) }},
+	"eks":         {apieks.Model, func(c aws.Config) any { return eks.NewFromConfig(c) }},
+	"elb":         {apielb.Model, func(c aws.Config) any { return elasticloadbalancing.NewFromConfig(c) }},
+	"elbv2":       {apielbv2.Model, func(c aws.Config) any { return elasticloadbalancingv2.NewFromConfig(c) }},
+	"events":      {apievents.Model, func(c aws.Config) any { return eventbridge.NewFromConfig(c) }},
+	"iam":         {apiiam.Model, func(c aws.Config) any { return iam.NewFromConfig(c) }},
+	"kms":         {apikms.Model, func(c aws.Config) any { return kms.NewFromConfig(c) }},
+	"logs":        {apilogs.Model, func(c aws.Config) any { return cloudwatchlogs.NewFromConfig(c) }},
+	"sqs": {apisqs.Model, func(c aws.Config) any {
+		return sqs.NewFromConfig(c, func(o *sqs.Options) { o.DisableMessageChecksumValidation = true })
+	}},
 	"ssm": {apissm.Model, func(c aws.Config) any { return ssm.NewFromConfig(c) }},
 	"sts": {apists.Model, func(c aws.Config) any { return sts.NewFromConfig(c) }},
 }
@@ -109,7 +137,11 @@ func moduleDir(t testing.TB, id string) string {
 	if d, ok := moduleDirs.Load(id); ok {
 		return d.(string)
 	}
-	b, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+id).Output()
+	module := id
+	if m, ok := modules[id]; ok {
+		module = m
+	}
+	b, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/aws-sdk-go-v2/service/"+module).Output()
 	if err != nil {
 		t.Fatalf("find the SDK module of %s: %v", id, err)
 	}

@@ -59,6 +59,10 @@ func (f *filler) fill(v reflect.Value) {
 	}
 }
 
+// unfilled are fields that are not the wire's, and PutEvents' EndpointId, out of
+// which the client makes a host name.
+var unfilled = map[string]bool{"ResultMetadata": true, "ErrorCodeOverride": true, "EndpointId": true}
+
 func (f *filler) fillStruct(v reflect.Value) {
 	t := v.Type()
 	if t == reflect.TypeFor[time.Time]() {
@@ -69,7 +73,7 @@ func (f *filler) fillStruct(v reflect.Value) {
 	f.entered[t] = true
 	defer delete(f.entered, t)
 	for i := range v.NumField() {
-		if sf := t.Field(i); sf.IsExported() && sf.Name != "ResultMetadata" && sf.Name != "ErrorCodeOverride" {
+		if sf := t.Field(i); sf.IsExported() && !unfilled[sf.Name] {
 			f.fill(v.Field(i))
 		}
 	}

@@ -18,14 +18,29 @@ import (
 )
 
 // undecodable are outputs that the SDK itself can't read back, with the reason.
-var undecodable = map[string]string{}
+var undecodable = map[string]string{
+	"logs/GetLogObject":  eventStream,
+	"logs/StartLiveTail": eventStream,
+}
+
+const eventStream = "answers with an event stream, which the wire tables leave out"
+
+// unrecorded are operations of which the SDK has no response snapshot, with the
+// reason.
+var unrecorded = map[string]string{
+	"logs/GetLogObject":    eventStream,
+	"logs/StartLiveTail":   eventStream,
+	"sqs/ReceiveMessage":   "the client checks MD5 sums that no made-up answer has",
+	"sqs/SendMessage":      "the client checks MD5 sums that no made-up answer has",
+	"sqs/SendMessageBatch": "the client checks MD5 sums that no made-up answer has",
+}
 
 // sameValue tells go-cmp what two equal values may differ in: unexported
 // fields and what the client adds about the transport.
 var sameValue = cmp.Options{
 	cmp.FilterPath(func(p cmp.Path) bool {
 		f, ok := p.Last().(cmp.StructField)
-		return ok && (f.Name() == "ResultMetadata" || !isExported(f.Name()))
+		return ok && (f.Name() == "ResultMetadata" || f.Name() == "ErrorCodeOverride" || !isExported(f.Name()))
 	}, cmp.Ignore()),
 	cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }),
 	cmp.Comparer(func(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }),
@@ -93,6 +108,9 @@ func TestEmptyOutputs(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, o := range w.Operations() {
+				if undecodable[id+"/"+o.Name] != "" {
+					continue
+				}
 				inType, outType := types(client, o.Name)
 				in := reflect.New(inType)
 				newFiller(w.Model(), 0).fill(in.Elem())
@@ -122,7 +140,7 @@ func TestEmptyOutputs(t *testing.T) {
 // The response snapshots of the SDK modules that carry them: the client reads
 // them and we write them again.
 func TestResponseSnapshots(t *testing.T) {
-	for _, id := range []string{"eks", "ssm"} {
+	for _, id := range []string{"eks", "events", "kms", "logs", "sqs", "ssm"} {
 		s := services[id]
 		t.Run(id, func(t *testing.T) {
 			var snap *http.Response
@@ -137,6 +155,10 @@ func TestResponseSnapshots(t *testing.T) {
 			passed := 0
 			for _, o := range w.Operations() {
 				raw, err := os.ReadFile(filepath.Join(moduleDir(t, id), "response_snapshot", o.Name+".response.snap"))
+				if reason := unrecorded[id+"/"+o.Name]; reason != "" {
+					t.Logf("%s skipped: %s", o.Name, reason)
+					continue
+				}
 				if err != nil {
 					t.Errorf("%s: %v", o.Name, err)
 					continue

@@ -22,7 +22,10 @@ import (
 // unbuildable are snapshots whose request a server with SDK types can't
 // rebuild, with the reason.
 var unbuildable = map[string]string{
-	"ec2/CopySnapshot": "DestinationRegion is an unexported field that the client fills in itself",
+	"ec2/CopySnapshot":   "DestinationRegion is an unexported field that the client fills in itself",
+	"logs/GetLogObject":  eventStream,
+	"logs/StartLiveTail": eventStream,
+	"events/PutEvents":   "the client makes a host name of EndpointId, and the snapshot's is none",
 }
 
 // Every request that the SDK's own tests serialized is decoded by us, and the
@@ -44,12 +47,12 @@ func TestRequestSnapshots(t *testing.T) {
 			for _, o := range w.Operations() {
 				path := filepath.Join(moduleDir(t, id), "request_snapshot", o.Name+".request.snap")
 				raw, err := os.ReadFile(path)
-				if err != nil {
-					t.Errorf("%s: %v", o.Name, err)
-					continue
-				}
 				if reason := unbuildable[id+"/"+o.Name]; reason != "" {
 					t.Logf("%s skipped: %s", o.Name, reason)
+					continue
+				}
+				if err != nil {
+					t.Errorf("%s: %v", o.Name, err)
 					continue
 				}
 				want := parseSnapshot(t, raw)
