@@ -216,7 +216,7 @@ func (w *world) deleteAddons(t *testing.T, k kubernetes.Interface) {
 // TestNoSelfManagedAddons makes a cluster without a CNI: nodes come up NotReady
 // until there is one.
 func TestNoSelfManagedAddons(t *testing.T) {
-	w := newWorld(t, start(t, "--join-timeout", "6s"))
+	w := newWorld(t, start(t, "--join-timeout", "8s"))
 	ctx := t.Context()
 	k, _ := w.kubernetes(t, w.cluster(t, "bare", func(in *eks.CreateClusterInput) { in.BootstrapSelfManagedAddons = aws.Bool(false) }))
 	w.startNodegroup(t, "bare", "ng", 1)
@@ -242,6 +242,7 @@ func TestNoSelfManagedAddons(t *testing.T) {
 	if len(ds.Items)+len(deps.Items) != 0 {
 		t.Errorf("it has %d DaemonSets and %d Deployments", len(ds.Items), len(deps.Items))
 	}
+	w.restart("--no-spare") // the next group is to come up, however long that takes
 	w.startNodegroup(t, "bare", "later", 1)
 	w.addon(t, "bare", "vpc-cni")
 	w.nodegroupIs(t, "bare", "later", ekstypes.NodegroupStatusActive)

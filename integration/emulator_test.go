@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -118,11 +119,15 @@ func startAs(t *testing.T, args ...string) *emulator {
 	t.Cleanup(func() {
 		e.stop()
 		if t.Failed() {
-			t.Logf("emulator's log:\n%s", lastLines(e.log.String(), 120))
+			t.Logf("emulator's log, without requests that went well:\n%s", lastLines(withoutRequests(e.log.String()), 120))
 		}
 	})
 	return e
 }
+
+var request = regexp.MustCompile(`(?m)^.* msg=request .* status=200 .*\n`)
+
+func withoutRequests(log string) string { return request.ReplaceAllString(log, "") }
 
 func lastLines(s string, n int) string {
 	lines := strings.Split(s, "\n")
@@ -175,6 +180,14 @@ func (e *emulator) stop() {
 		<-done
 	}
 	e.cmd = nil
+}
+
+// restart goes on with the same data and other flags.
+func (e *emulator) restart(args ...string) {
+	e.t.Helper()
+	e.stop()
+	e.args = args
+	e.run()
 }
 
 // kill ends the process as a crash does.
@@ -230,10 +243,14 @@ func (e *emulator) env(kubeconfig string) []string {
 		"AWS_DEFAULT_REGION="+region, "AWS_EC2_METADATA_DISABLED=true", "KUBECONFIG="+kubeconfig, "HOME="+filepath.Dir(kubeconfig))
 }
 
+// patience is how much slower a busy machine may be.
+const patience = 3
+
 // eventually waits for f to succeed: what it looks at is in another process, so
-// that there is nothing to be told by.
+// that there is nothing to be told by. within is for an idle machine.
 func eventually(t *testing.T, within time.Duration, what string, f func() error) {
 	t.Helper()
+	within *= patience
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)

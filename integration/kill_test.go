@@ -81,10 +81,6 @@ func TestKill(t *testing.T) {
 	checkEtcd(t, w.dataDir, ids)
 }
 
-func withoutRequests(log string) string {
-	return strings.Join(slices.DeleteFunc(strings.Split(log, "\n"), func(l string) bool { return strings.Contains(l, "msg=request ") }), "\n")
-}
-
 // lifetime is how long the emulator lives under load: mostly short, so that its
 // own recovery is interrupted too, at times long enough for a cluster to be made.
 func lifetime(choice *rand.Rand) time.Duration {

@@ -115,7 +115,8 @@ func leastSchedulable(t *testing.T, k kubernetes.Interface, nodegroup string) fu
 	})
 }
 
-// TestNodegroupRoll replaces all nodes of groups by those of a new version.
+// TestNodegroupRoll replaces all nodes of groups by those of a new version. The
+// short patience is for the update that must fail.
 func TestNodegroupRoll(t *testing.T) {
 	w := newWorld(t, start(t, "--drain-timeout", "3s"))
 	k, _ := w.kubernetes(t, w.cluster(t, "dev", func(in *eks.CreateClusterInput) { in.Version = aws.String("1.34") }))
@@ -145,6 +146,10 @@ func TestNodegroupRoll(t *testing.T) {
 	if n := pods(); n < 6 {
 		t.Errorf("only %d pods were ready with a PodDisruptionBudget of 6", n)
 	}
+
+	// From here on updates are to succeed: nothing gives up early on a busy machine.
+	w.restart("--no-spare")
+	w.running(t, k, "steady", 6)
 
 	protect(t, k, "steady", 5)
 	protect(t, k, "stuck", 1)
@@ -194,34 +199,41 @@ func kubelets(t *testing.T, k kubernetes.Interface, nodegroup string, want map[s
 	})
 }
 
-// TestNodegroupFailures looks at what a user sees when no node comes.
+// failed waits until a node group is in trouble and looks at what it says.
+func (w *world) failed(t *testing.T, cluster, name string, want ekstypes.NodegroupStatus, code ekstypes.NodegroupIssueCode, message string) {
+	t.Helper()
+	ng := w.nodegroupIs(t, cluster, name, want)
+	if is := ng.Health.Issues; len(is) != 1 || is[0].Code != code || !strings.Contains(*is[0].Message, message) || len(is[0].ResourceIds) == 0 {
+		t.Errorf("health %+v, want %s: %s", ng.Health, code, message)
+	}
+}
+
+// TestNodegroupNeverJoins has a node role that nobody let in: an access entry that
+// exists is left alone, and one of type STANDARD lets nobody in as a node.
+func TestNodegroupNeverJoins(t *testing.T) {
+	w := newWorld(t, start(t, "--join-timeout", "3s"))
+	w.cluster(t, "api", func(in *eks.CreateClusterInput) { in.AccessConfig.AuthenticationMode = ekstypes.AuthenticationModeApi })
+	stranger := w.role(t, "stranger", "ec2.amazonaws.com", "AmazonEKSWorkerNodePolicy")
+	must(w.eks.CreateAccessEntry(t.Context(), &eks.CreateAccessEntryInput{ClusterName: aws.String("api"), PrincipalArn: &stranger}))(t)
+	w.startNodegroup(t, "api", "outside", 1, func(in *eks.CreateNodegroupInput) { in.NodeRole = &stranger })
+	w.failed(t, "api", "outside", ekstypes.NodegroupStatusCreateFailed, ekstypes.NodegroupIssueCodeNodeCreationFailure, "Instances failed to join the kubernetes cluster")
+}
+
+// TestNodegroupFailures looks at what a user sees when no instance comes.
 func TestNodegroupFailures(t *testing.T) {
-	w := newWorld(t, start(t, "--join-timeout", "4s"))
+	w := newWorld(t, start(t))
 	ctx := t.Context()
 	k, _ := w.kubernetes(t, w.cluster(t, "dev", func(in *eks.CreateClusterInput) {
 		in.AccessConfig.AuthenticationMode = ekstypes.AuthenticationModeConfigMap
 	}))
 	w.cluster(t, "api", func(in *eks.CreateClusterInput) { in.AccessConfig.AuthenticationMode = ekstypes.AuthenticationModeApi })
-	failed := func(cluster, name string, want ekstypes.NodegroupStatus, code ekstypes.NodegroupIssueCode, message string) {
-		t.Helper()
-		ng := w.nodegroupIs(t, cluster, name, want)
-		if is := ng.Health.Issues; len(is) != 1 || is[0].Code != code || !strings.Contains(*is[0].Message, message) || len(is[0].ResourceIds) == 0 {
-			t.Errorf("health %+v, want %s: %s", ng.Health, code, message)
-		}
-	}
-
-	// An access entry that exists is left alone: one of type STANDARD lets nobody in
-	// as a node.
-	stranger := w.role(t, "stranger", "ec2.amazonaws.com", "AmazonEKSWorkerNodePolicy")
-	must(w.eks.CreateAccessEntry(ctx, &eks.CreateAccessEntryInput{ClusterName: aws.String("api"), PrincipalArn: &stranger}))(t)
-	w.startNodegroup(t, "api", "outside", 1, func(in *eks.CreateNodegroupInput) { in.NodeRole = &stranger })
 	small := must(w.ec2.CreateSubnet(ctx, &ec2.CreateSubnetInput{VpcId: &w.vpc, CidrBlock: aws.String("10.0.64.0/28"), AvailabilityZone: aws.String(region + "a")}))(t)
 	in := func(in *eks.CreateNodegroupInput) { in.Subnets = []string{*small.Subnet.SubnetId} }
 	w.startNodegroup(t, "dev", "full", 12, in)
-	failed("dev", "full", ekstypes.NodegroupStatusCreateFailed, ekstypes.NodegroupIssueCodeInsufficientFreeAddresses, "not enough free addresses")
+	w.failed(t, "dev", "full", ekstypes.NodegroupStatusCreateFailed, ekstypes.NodegroupIssueCodeInsufficientFreeAddresses, "not enough free addresses")
 	must(w.eks.DeleteNodegroup(ctx, &eks.DeleteNodegroupInput{ClusterName: aws.String("dev"), NodegroupName: aws.String("full")}))(t)
-	failed("api", "outside", ekstypes.NodegroupStatusCreateFailed, ekstypes.NodegroupIssueCodeNodeCreationFailure, "Instances failed to join the kubernetes cluster")
 
+	var image string
 	t.Run("degraded and back", func(t *testing.T) {
 		eventually(t, 30*time.Second, "the subnet is free again", func() error {
 			s := must(w.ec2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: []string{*small.Subnet.SubnetId}}))(t).Subnets[0]
@@ -232,13 +244,14 @@ func TestNodegroupFailures(t *testing.T) {
 		})
 		w.startNodegroup(t, "dev", "grows", 1, in, func(in *eks.CreateNodegroupInput) { in.ScalingConfig.MaxSize = aws.Int32(20) })
 		w.nodegroupIs(t, "dev", "grows", ekstypes.NodegroupStatusActive)
+		image = *w.instances(t, "grows")[0].ImageId
 		scale := func(n int32) *ekstypes.Update {
 			return must(w.eks.UpdateNodegroupConfig(ctx, &eks.UpdateNodegroupConfigInput{
 				ClusterName: aws.String("dev"), NodegroupName: aws.String("grows"), ScalingConfig: &ekstypes.NodegroupScalingConfig{DesiredSize: &n},
 			}))(t).Update
 		}
 		u := scale(20)
-		failed("dev", "grows", ekstypes.NodegroupStatusDegraded, ekstypes.NodegroupIssueCodeInsufficientFreeAddresses, "not enough free addresses")
+		w.failed(t, "dev", "grows", ekstypes.NodegroupStatusDegraded, ekstypes.NodegroupIssueCodeInsufficientFreeAddresses, "not enough free addresses")
 		id := &eks.DescribeUpdateInput{Name: aws.String("dev"), NodegroupName: aws.String("grows"), UpdateId: u.Id}
 		if u = w.updated(t, id, ekstypes.UpdateStatusFailed); u.Errors[0].ErrorCode != ekstypes.ErrorCodeInsufficientFreeAddresses {
 			t.Errorf("errors %+v", u.Errors)
@@ -264,7 +277,6 @@ func TestNodegroupFailures(t *testing.T) {
 		})
 	})
 	t.Run("custom image", func(t *testing.T) {
-		image := *w.instances(t, "outside")[0].ImageId
 		lt := must(w.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
 			LaunchTemplateName: aws.String("custom"), LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: &image, UserData: aws.String("IyEvYmluL3No")},
 		}))(t)
@@ -285,6 +297,6 @@ func TestNodegroupFailures(t *testing.T) {
 		w.startNodegroup(t, "api", "bare", 1, func(in *eks.CreateNodegroupInput) {
 			in.LaunchTemplate = &ekstypes.LaunchTemplateSpecification{Name: lt.LaunchTemplate.LaunchTemplateName}
 		})
-		failed("api", "bare", ekstypes.NodegroupStatusCreateFailed, ekstypes.NodegroupIssueCodeEc2LaunchTemplateInvalidConfiguration, "MIME multipart")
+		w.failed(t, "api", "bare", ekstypes.NodegroupStatusCreateFailed, ekstypes.NodegroupIssueCodeEc2LaunchTemplateInvalidConfiguration, "MIME multipart")
 	})
 }

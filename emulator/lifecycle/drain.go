@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,9 +40,25 @@ func (p Patience) withDefaults() Patience {
 // that it survives the emulator.
 const drainStarted = "ekslocal.dev/drain-started"
 
+// drainRoll on such a node names the node group's generation whose roll drains it.
+// When that roll is given up the mark is void at once, although for a moment the
+// node is still seen with it: else the node would be drained again, as if the group
+// were scaled in, and be terminated by force.
+const drainRoll = "ekslocal.dev/drain-roll"
+
+// drains tells whether a node is being drained. failedRoll is the generation of the
+// group's roll that was given up, 0 if none was.
+func drains(n *corev1.Node, failedRoll int64) bool {
+	if n == nil || n.Annotations[drainStarted] == "" {
+		return false
+	}
+	return failedRoll == 0 || n.Annotations[drainRoll] != strconv.FormatInt(failedRoll, 10)
+}
+
 // drain cordons a node and asks for the eviction of its pods, once. It answers
-// how many pods are still there and since when the node drains.
-func (l *Lifecycle) drain(ctx context.Context, rt *runtime, node string) (left int, since time.Time, err error) {
+// how many pods are still there and since when the node drains. roll is the
+// generation that is rolled out, 0 if the node goes for another reason.
+func (l *Lifecycle) drain(ctx context.Context, rt *runtime, node string, roll int64) (left int, since time.Time, err error) {
 	n, err := rt.client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return 0, l.Clock.Now(), nil
@@ -49,7 +66,7 @@ func (l *Lifecycle) drain(ctx context.Context, rt *runtime, node string) (left i
 	if err != nil {
 		return 0, time.Time{}, fmt.Errorf("drain %s: %w", node, err)
 	}
-	since, err = l.cordon(ctx, rt, n)
+	since, err = l.cordon(ctx, rt, n, roll)
 	if err != nil {
 		return 0, time.Time{}, err
 	}
@@ -81,12 +98,16 @@ func (l *Lifecycle) drain(ctx context.Context, rt *runtime, node string) (left i
 	return left, since, nil
 }
 
-func (l *Lifecycle) cordon(ctx context.Context, rt *runtime, n *corev1.Node) (time.Time, error) {
+func (l *Lifecycle) cordon(ctx context.Context, rt *runtime, n *corev1.Node, roll int64) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, n.Annotations[drainStarted]); err == nil && n.Spec.Unschedulable {
 		return at, nil
 	}
 	now := l.Clock.Now().UTC().Truncate(time.Second)
-	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}},"spec":{"unschedulable":true}}`, drainStarted, now.Format(time.RFC3339))
+	reason := "null"
+	if roll != 0 {
+		reason = strconv.Quote(strconv.FormatInt(roll, 10))
+	}
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q,%q:%s}},"spec":{"unschedulable":true}}`, drainStarted, now.Format(time.RFC3339), drainRoll, reason)
 	if _, err := rt.client.CoreV1().Nodes().Patch(ctx, n.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		return now, fmt.Errorf("cordon %s: %w", n.Name, err)
 	}
@@ -108,7 +129,7 @@ func evictable(p *corev1.Pod) bool {
 
 // uncordon undoes cordon.
 func (rt *runtime) uncordon(ctx context.Context, node string) error {
-	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:null}},"spec":{"unschedulable":null}}`, drainStarted)
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:null,%q:null}},"spec":{"unschedulable":null}}`, drainStarted, drainRoll)
 	_, err := rt.client.CoreV1().Nodes().Patch(ctx, node, types.MergePatchType, patch, metav1.PatchOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("uncordon %s: %w", node, err)

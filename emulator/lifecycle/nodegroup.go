@@ -178,11 +178,12 @@ func (l *Lifecycle) members(ng *ekssvc.Nodegroup, rt *runtime) []member {
 		if !live(i) || tagOf(i, tagNodegroup) != *ng.Resource.NodegroupName || tagOf(i, tagCluster) != *ng.Resource.ClusterName {
 			continue
 		}
-		ready, draining := rt.nodeState(aws.ToString(i.PrivateDnsName))
+		node := rt.node(aws.ToString(i.PrivateDnsName))
 		current := i.LaunchTemplateID == ng.ManagedLaunchTemplateID && i.LaunchTemplateVersion == ng.ManagedLaunchTemplateVersion
 		gaveUp := ng.RollFailed != 0
 		out = append(out, member{
-			ID: *i.InstanceId, Subnet: aws.ToString(i.SubnetId), Launched: aws.ToTime(i.LaunchTime), Ready: ready, Draining: draining,
+			ID: *i.InstanceId, Subnet: aws.ToString(i.SubnetId), Launched: aws.ToTime(i.LaunchTime),
+			Ready: node != nil && takesPods(node), Draining: drains(node, ng.RollFailed),
 			Outdated: !current && !gaveUp, Surge: current && gaveUp,
 		})
 	}

@@ -48,7 +48,10 @@ const drainAgain = time.Second
 // time. It answers when to look again at those that still drain. A roll that is
 // not forced ends with errEviction instead of terminating a node that is not empty.
 func (l *Lifecycle) retire(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime, ids []string, rolling bool) (again time.Duration, err error) {
-	patience, forced := l.Patience.ScaleIn, true
+	patience, forced, roll := l.Patience.ScaleIn, true, int64(0)
+	if rolling {
+		roll = ng.Generation
+	}
 	if rolling && !ng.Force {
 		patience, forced = l.Patience.Drain, false
 	}
@@ -57,7 +60,7 @@ func (l *Lifecycle) retire(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtim
 		if i == nil {
 			continue
 		}
-		left, since, err := l.drain(ctx, rt, aws.ToString(i.PrivateDnsName))
+		left, since, err := l.drain(ctx, rt, aws.ToString(i.PrivateDnsName), roll)
 		switch expired := l.Clock.Since(since) >= patience; {
 		case err != nil:
 			return 0, err

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -267,16 +268,14 @@ func (rt *runtime) node(name string) *corev1.Node {
 	return o.(*corev1.Node)
 }
 
-// nodeState tells whether a node is Ready, and whether it is being drained.
-func (rt *runtime) nodeState(name string) (ready, draining bool) {
-	n := rt.node(name)
-	if n == nil {
-		return false, false
-	}
-	for _, c := range n.Status.Conditions {
-		ready = ready || c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	}
-	return ready, n.Annotations[drainStarted] != ""
+// takesPods tells whether a node is Ready and the node controller has seen that: on
+// EKS its taint is gone long before a node group is ACTIVE, and who deploys right
+// after that finds all nodes open to the scheduler.
+func takesPods(n *corev1.Node) bool {
+	ready := slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+	return ready && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
 }
 
 // owns tells whether the cluster's node of that name is the instance: addresses,
