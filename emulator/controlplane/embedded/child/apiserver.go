@@ -13,13 +13,17 @@ import (
 
 	"github.com/spf13/pflag"
 	apiextensionsapiserver "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	extensionsopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/admission"
+	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/version"
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
 	"k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -40,6 +44,7 @@ type apiServer struct {
 	// controllers tells the controllers' requests apart.
 	controllers *controllerIdentities
 	openAPI     *common.Config
+	openAPIv3   *common.OpenAPIV3Config
 	runFunc     func(context.Context) error
 	draining    atomic.Bool
 	markSeeded  func(context.Context) error
@@ -77,10 +82,13 @@ func newAPIServer(ctx context.Context, plan embedded.Plan, access *access) (*api
 		return nil, err
 	}
 	chain.GenericAPIServer.Handler.NonGoRestfulMux.Handle("/openapi/v2", v2)
+	newOpenAPIv3(s.openAPIv3, plan.GitVersion, version.Get(), v2.core.Handler.GoRestfulContainer.RegisteredWebServices()).register(v2.core.Handler.NonGoRestfulMux)
 	prepared, err := chain.PrepareRun()
 	if err != nil {
 		return nil, err
 	}
+	// Computed once for all, while the server is built; from now on on demand.
+	s.openAPIv3.Definitions = nil
 	s.runFunc = prepared.Run
 	return s, nil
 }
@@ -198,9 +206,22 @@ func (s *apiServer) config(opts options.CompletedOptions, plan embedded.Plan, ac
 	}
 	s.loopback = generic.LoopbackClientConfig
 	s.wrapHandler(&aggregator.GenericConfig.Config)
-	s.openAPI = cp.Generic.OpenAPIConfig // see openAPIv2
+	s.openAPI, s.openAPIv3 = cp.Generic.OpenAPIConfig, cp.Generic.OpenAPIV3Config // see openAPIv2 and openAPIv3
 	cp.Generic.OpenAPIConfig, aggregator.GenericConfig.OpenAPIConfig = nil, nil
+	cp.Generic.SkipOpenAPIInstallation = true
+	useOwnDefinitions(&extensions.GenericConfig.Config)
 	return &app.Config{Options: opts, KubeAPIs: kubeAPIs, ApiExtensions: extensions, Aggregator: aggregator}, nil
+}
+
+// useOwnDefinitions gives the server of custom resources its own types' OpenAPI
+// definitions; in kube-apiserver it carries those of all of Kubernetes.
+func useOwnDefinitions(c *genericapiserver.Config) {
+	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(extensionsopenapi.GetOpenAPIDefinitions)
+	namer := openapinamer.NewDefinitionNamer(apiextensionsapiserver.Scheme)
+	title := c.OpenAPIConfig.Info.Title
+	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
+	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
+	c.OpenAPIConfig.Info.Title, c.OpenAPIV3Config.Info.Title = title, title
 }
 
 // wrapHandler makes a draining server ask every client to connect anew (HTTP/2

@@ -31,9 +31,10 @@ const (
 	drainGrace, drainNotice = 20 * time.Second, 1500 * time.Millisecond
 	// settleTime is how long after a start the process still allocates what it will keep.
 	settleTime = 10 * time.Second
-	// While starting, collecting garbage costs more than the memory it would save;
-	// afterwards a small heap matters more than a little processor time.
-	startingGCPercent, steadyGCPercent = 400, 50
+	// While starting, garbage is collected less often, but not as seldom as would be
+	// quickest: what stays would lie scattered in a heap that never shrinks again.
+	// Afterwards a small heap matters more than a little processor time.
+	startingGCPercent, steadyGCPercent = 100, 30
 )
 
 // Main runs a control plane until the parent ends it or itself ends, and returns

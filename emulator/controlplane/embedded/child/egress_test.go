@@ -18,7 +18,7 @@ import (
 )
 
 // TestEgress wants the API server's way to a kubelet to lead through the data
-// plane's socket, in an IPv6 cluster, and OpenAPI v2 to be complete.
+// plane's socket, in an IPv6 cluster, and OpenAPI to be complete.
 func TestEgress(t *testing.T) {
 	dir, err := os.MkdirTemp("", "egress")
 	if err != nil {
@@ -74,6 +74,7 @@ func TestEgress(t *testing.T) {
 			t.Errorf("OpenAPI v2 has no %s", want)
 		}
 	}
+	checkOpenAPIv3(ctx, t, c)
 }
 
 // serveConnect refuses every CONNECT, and tells whereto.

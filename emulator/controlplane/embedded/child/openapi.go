@@ -23,6 +23,7 @@ import (
 // what few clients still read (Terraform's kubernetes_manifest is one). Here the
 // first of them waits for it, and it is given up again when nobody asks.
 type openAPIv2 struct {
+	core       *genericapiserver.GenericAPIServer
 	config     *common.Config
 	routes     []*restful.WebService
 	extensions http.Handler // the CRDs' part
@@ -35,7 +36,8 @@ type openAPIv2 struct {
 	expiry  *time.Timer
 }
 
-const openAPIv2Keep = 5 * time.Minute
+// openAPIKeep is how long OpenAPI documents stay that nobody asks for.
+const openAPIKeep = 5 * time.Minute
 
 // servedSpec is a path handler for the one path that handler.OpenAPIService serves.
 type servedSpec struct{ http.Handler }
@@ -54,7 +56,7 @@ func newOpenAPIv2(config *common.Config, version string, outer *genericapiserver
 		}}}
 		config.DefaultSecurity = []map[string][]string{{"BearerToken": {}}}
 	}
-	o := &openAPIv2{config: config, extensions: core.NextDelegate().UnprotectedHandler(), downloader: openapi.NewDownloader()}
+	o := &openAPIv2{core: core, config: config, extensions: core.NextDelegate().UnprotectedHandler(), downloader: openapi.NewDownloader()}
 	seen := map[string]bool{}
 	for _, s := range []*genericapiserver.GenericAPIServer{outer, core} { // the outer one answers first
 		for _, w := range s.Handler.GoRestfulContainer.RegisteredWebServices() {
@@ -83,7 +85,7 @@ func (o *openAPIv2) current() (http.Handler, error) {
 	if o.expiry != nil {
 		o.expiry.Stop()
 	}
-	o.expiry = time.AfterFunc(openAPIv2Keep, o.drop)
+	o.expiry = time.AfterFunc(openAPIKeep, o.drop)
 	crds, etag, status, err := o.downloader.Download(o.extensions, o.etag)
 	if err != nil {
 		return nil, err
