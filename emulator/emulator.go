@@ -144,7 +144,7 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})
-	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
 	e.sqs = sqs.New(sqs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.events = events.New(events.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.elb = elb.New(elb.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
@@ -200,7 +200,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
 		})
 	}
-	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run, e.kms.Run}
+	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run, e.kms.Run, e.logs.Run}
 	e.loops.start(life)
 	return nil
 }

@@ -3,6 +3,7 @@ package kms
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -120,9 +121,11 @@ func (c *checks) err() error {
 	return validation("%d validation %s detected: %s", len(c.found), noun, strings.Join(c.found, "; "))
 }
 
-// page cuts one page out of items, which are sorted by id. The marker is the id of
+// page cuts one page out of items, which it sorts by id: tables are in the order of
+// escaped ids. The marker is the id of
 // the last item handed out.
 func page[T any](items []T, id func(T) string, marker *string, limit *int32, def int) ([]T, *string, bool, error) {
+	slices.SortFunc(items, func(a, b T) int { return strings.Compare(id(a), id(b)) })
 	if marker != nil {
 		last, err := base64.StdEncoding.DecodeString(*marker)
 		if err != nil || len(last) == 0 {

@@ -232,7 +232,6 @@ func (s *Service) ListRetirableGrants(ctx context.Context, in *kms.ListRetirable
 			all = append(all, g)
 		}
 	}
-	slices.SortFunc(all, func(a, b *grant) int { return strings.Compare(a.ID, b.ID) })
 	all, next, more, err := page(all, func(g *grant) string { return g.ID }, in.Marker, in.Limit, 50)
 	if err != nil {
 		return nil, err
