@@ -45,7 +45,8 @@ func decodeBlob(raw []byte) (*blob, error) {
 		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
 			return nil, errBlob
 		}
-		*to, rest = string(rest[1:1+rest[0]]), rest[1+int(rest[0]):]
+		n := 1 + int(rest[0])
+		*to, rest = string(rest[1:n]), rest[n:]
 	}
 	if len(rest) < nonceSize {
 		return nil, errBlob

@@ -438,6 +438,7 @@ func TestPages(t *testing.T) {
 func FuzzDecodeBlob(f *testing.F) {
 	f.Add((&blob{account: account, keyID: "k", material: "m", nonce: make([]byte, nonceSize), sealed: []byte("s")}).encode())
 	f.Add([]byte{1, 2, 2, 0, 0x78, 255})
+	f.Add(append([]byte{1, 2, 2, 0, 0x78, 255}, make([]byte, 300)...))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		b, err := decodeBlob(raw)
 		if err != nil {
