@@ -39,6 +39,7 @@ type apiServer struct {
 	loopback *rest.Config
 	// controllers tells the controllers' requests apart.
 	controllers *controllerIdentities
+	audit       *auditSwitch
 	openAPI     *common.Config
 	runFunc     func(context.Context) error
 	draining    atomic.Bool
@@ -169,6 +170,10 @@ func (s *apiServer) config(opts options.CompletedOptions, plan embedded.Plan, ac
 	if err != nil {
 		return nil, err
 	}
+	if s.audit, err = newAuditSwitch(generic.AuditPolicyRuleEvaluator); err != nil {
+		return nil, err
+	}
+	generic.AuditPolicyRuleEvaluator = s.audit
 	generic.EffectiveVersion = reportedVersion{generic.EffectiveVersion, plan.GitVersion}
 	generic.Authentication.Authenticator = access.authenticator(s.controllers, generic.Authentication.Authenticator)
 	generic.Authorization.Authorizer = access.authorizer(generic.Authorization.Authorizer)
