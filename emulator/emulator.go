@@ -186,7 +186,7 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 	}
 	e.backend = backend
 	e.eks, err = eks.New(eks.Config{
-		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam},
+		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam}, Keys: e.kms,
 		ClusterPorts: e.cfg.ClusterPorts, Versions: backend.Versions(),
 	})
 	return err
@@ -196,6 +196,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 	e.loops.make = func() *lifecycle.Lifecycle {
 		return lifecycle.New(lifecycle.Config{
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, Addresses: e.pods, Nodes: e.authn,
+			KMS: e.kms, Logs: e.logs,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket,
 			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
 		})

@@ -18,6 +18,13 @@ const (
 	grants  store.Table[grant] = "kms-grants"
 )
 
+// KeysTable and GrantsTable are what to subscribe to for changes of keys (by key id)
+// and of grants (by key id, a slash and grant id).
+const (
+	KeysTable   = string(keys)
+	GrantsTable = string(grants)
+)
+
 // key is a KMS key with everything that goes away with it.
 type key struct {
 	Scope       awsid.Scope
