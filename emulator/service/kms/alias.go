@@ -27,7 +27,7 @@ func checkAlias(aliasName, target *string, withTarget bool) error {
 	switch n := *aliasName; {
 	case !strings.HasPrefix(n, "alias/"):
 		return validation(`Alias must start with the prefix "alias/". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html`)
-	case strings.HasPrefix(n, "alias/aws/"):
+	case strings.HasPrefix(n, managedPrefix):
 		return &types.InvalidAliasNameException{Message: aws.String("Alias names cannot begin with alias/aws/, which is reserved for AWS managed keys.")}
 	case strings.Contains(n, ":"):
 		return validation("%s contains invalid characters for an alias", n)
@@ -120,7 +120,9 @@ func (s *Service) DeleteAlias(ctx context.Context, in *kms.DeleteAliasInput, _ .
 	return &kms.DeleteAliasOutput{}, nil
 }
 
-// ListAliases implements the operation.
+// ListAliases implements the operation. AWS's own aliases are in it from the
+// beginning, without a key until they are used: the Terraform provider's
+// aws_kms_alias data source looks for them here and then asks for the key.
 func (s *Service) ListAliases(ctx context.Context, in *kms.ListAliasesInput, _ ...func(*kms.Options)) (*kms.ListAliasesOutput, error) {
 	var c checks
 	c.optional("keyId", in.KeyId, 1, 2048)
@@ -143,14 +145,20 @@ func (s *Service) ListAliases(ctx context.Context, in *kms.ListAliasesInput, _ .
 			all = append(all, a)
 		}
 	}
+	for service := range managed {
+		if name := managedPrefix + service; target == "" && aliases.Get(s.store, sc, name) == nil {
+			all = append(all, &alias{Name: name})
+		}
+	}
 	all, next, more, err := page(all, func(a *alias) string { return a.Name }, in.Marker, in.Limit, 50)
 	if err != nil {
 		return nil, err
 	}
 	out := &kms.ListAliasesOutput{Aliases: make([]types.AliasListEntry, len(all)), NextMarker: next, Truncated: more}
 	for i, a := range all {
-		out.Aliases[i] = types.AliasListEntry{
-			AliasName: &a.Name, AliasArn: aws.String(sc.ARN("kms", a.Name)), TargetKeyId: &a.Target, CreationDate: &a.Created, LastUpdatedDate: &a.Updated,
+		out.Aliases[i] = types.AliasListEntry{AliasName: &a.Name, AliasArn: aws.String(sc.ARN("kms", a.Name))}
+		if a.Target != "" {
+			out.Aliases[i].TargetKeyId, out.Aliases[i].CreationDate, out.Aliases[i].LastUpdatedDate = &a.Target, &a.Created, &a.Updated
 		}
 	}
 	return out, nil

@@ -103,13 +103,18 @@ func TestKeyIsDescribedAsKMSDoes(t *testing.T) {
 
 func TestManagedKeysAppearWhenUsed(t *testing.T) {
 	w := newWorld(t)
-	if l := must(w.ListAliases(w.ctx, &kms.ListAliasesInput{})); len(l.Aliases) != 0 {
-		t.Fatalf("aliases: %+v", l.Aliases)
+	for _, a := range must(w.ListAliases(w.ctx, &kms.ListAliasesInput{})).Aliases {
+		if a.TargetKeyId != nil {
+			t.Fatalf("alias %s has a key before it is used", *a.AliasName)
+		}
 	}
 	e := must(w.Encrypt(w.ctx, &kms.EncryptInput{KeyId: aws.String("alias/aws/ebs"), Plaintext: []byte("x")}))
 	k := must(w.DescribeKey(w.ctx, &kms.DescribeKeyInput{KeyId: aws.String("alias/aws/ebs")})).KeyMetadata
 	if *k.Arn != *e.KeyId || k.KeyManager != types.KeyManagerTypeAws || *k.Description != "Default key that protects my EBS volumes when no other key is defined" {
 		t.Errorf("key %+v, encrypted with %s", k, *e.KeyId)
+	}
+	if n := len(must(w.ListAliases(w.ctx, &kms.ListAliasesInput{Limit: aws.Int32(100)})).Aliases); n != len(managed) {
+		t.Errorf("%d aliases, want each of %d once", n, len(managed))
 	}
 	l := must(w.ListAliases(w.ctx, &kms.ListAliasesInput{KeyId: k.KeyId})).Aliases
 	if len(l) != 1 || *l[0].AliasName != "alias/aws/ebs" || *l[0].TargetKeyId != *k.KeyId {

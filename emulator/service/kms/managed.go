@@ -11,6 +11,9 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
+// managedPrefix begins the aliases of AWS managed keys.
+const managedPrefix = "alias/aws/"
+
 // managed are the services whose AWS managed keys come into being when their alias
 // is first used, with what the key's description says it protects.
 var managed = map[string]string{
@@ -28,7 +31,7 @@ func (s *Service) ensureManaged(ctx context.Context, id string) error {
 	if err != nil {
 		return nil // find will say what is wrong
 	}
-	service, ok := strings.CutPrefix(n.alias, "alias/aws/")
+	service, ok := strings.CutPrefix(n.alias, managedPrefix)
 	what, known := managed[service]
 	if !ok || !known || n.account != "" && n.account != who.Account || aliases.Get(s.store, who.Scope, n.alias) != nil {
 		return nil
