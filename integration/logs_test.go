@@ -88,13 +88,17 @@ func TestControlPlaneLogs(t *testing.T) {
 		for _, n := range strings.Fields(s.aws(t, "logs", "describe-log-streams", "--log-group-name", "/aws/eks/dev/cluster", "--query", "logStreams[].logStreamName", "--output", "text")) {
 			got = append(got, n[:strings.LastIndex(n, "-")])
 		}
+		slices.Sort(got) // by their beginnings; CloudWatch sorts them with the id behind
 		if want := []string{"authenticator", "kube-apiserver", "kube-apiserver-audit", "kube-controller-manager", "kube-scheduler"}; !slices.Equal(got, want) {
 			t.Errorf("streams of %v", got)
 		}
-		lines := s.aws(t, "logs", "filter-log-events", "--log-group-name", "/aws/eks/dev/cluster", "--filter-pattern", `"access granted" "level=info"`, "--query", "events[].message", "--output", "text")
-		if !strings.Contains(lines, `arn="arn:aws:iam::000000000000:root"`) || !strings.Contains(lines, `username="arn:aws:iam::000000000000:root"`) {
-			t.Errorf("authenticator: %s", lines)
-		}
+		eventually(t, 15*time.Second, "the authenticator's log has the user", func() error {
+			lines := s.aws(t, "logs", "filter-log-events", "--log-group-name", "/aws/eks/dev/cluster", "--filter-pattern", `"access granted" "level=info"`, "--query", "events[].message", "--output", "text")
+			if !strings.Contains(lines, `arn="arn:aws:iam::000000000000:root"`) || !strings.Contains(lines, `username="arn:aws:iam::000000000000:root"`) {
+				return fmt.Errorf("it says %q", lines)
+			}
+			return nil
+		})
 	})
 	t.Run("off and on", func(t *testing.T) {
 		s.setLogs(t, false, all...)
