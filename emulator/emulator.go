@@ -143,8 +143,8 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
-	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
-	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})
+	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
 	e.sqs = sqs.New(sqs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.events = events.New(events.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.elb = elb.New(elb.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
@@ -186,7 +186,7 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 	}
 	e.backend = backend
 	e.eks, err = eks.New(eks.Config{
-		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam},
+		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam}, Keys: e.kms,
 		ClusterPorts: e.cfg.ClusterPorts, Versions: backend.Versions(),
 	})
 	return err
@@ -196,11 +196,12 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 	e.loops.make = func() *lifecycle.Lifecycle {
 		return lifecycle.New(lifecycle.Config{
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, Addresses: e.pods, Nodes: e.authn,
+			KMS: e.kms, Logs: e.logs,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket,
 			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
 		})
 	}
-	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run}
+	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run, e.kms.Run, e.logs.Run}
 	e.loops.start(life)
 	return nil
 }

@@ -88,7 +88,7 @@ func (r records) SigningKey(_ context.Context, id string) ([]byte, bool) {
 	return c.SAKey, true
 }
 
-// principals finds for EKS who an ARN belongs to.
+// principals finds for EKS and KMS who an ARN belongs to.
 type principals struct{ iam *iam.Service }
 
 // Principal implements eks.IAM.
@@ -115,4 +115,17 @@ func (p principals) Principal(ctx context.Context, arn string) (eks.Principal, b
 		}}, true
 	}
 	return eks.Principal{}, false
+}
+
+// PrincipalExists implements kms.Principals.
+func (p principals) PrincipalExists(ctx context.Context, arn string) bool {
+	canonical, err := authn.CanonicalARN(arn)
+	if err != nil || strings.HasPrefix(canonical, "arn:aws:sts:") {
+		return err == nil // federated users have no record
+	}
+	if strings.HasPrefix(arn, "arn:aws:iam:") {
+		canonical = arn // with its path
+	}
+	_, ok := p.Principal(ctx, canonical)
+	return ok
 }

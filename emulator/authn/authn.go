@@ -119,7 +119,7 @@ func New(c Config) (*Authenticator, error) {
 }
 
 // Authenticate implements controlplane.Authenticator. Every rejection of a token
-// that claims to be EKS's is logged with its reason.
+// that claims to be EKS's is logged with its reason and told as a *Denied.
 func (a *Authenticator) Authenticate(ctx context.Context, clusterID, token string) (controlplane.Identity, bool, error) {
 	if !isEKSToken(token) {
 		return controlplane.Identity{}, false, nil // some other authenticator's
@@ -127,23 +127,25 @@ func (a *Authenticator) Authenticate(ctx context.Context, clusterID, token strin
 	log := a.Log.With("cluster_id", clusterID)
 	c, ok := a.Clusters.Cluster(ctx, clusterID)
 	if !ok {
-		log.Warn("access denied", "reason", "no such cluster")
-		return controlplane.Identity{}, false, nil
+		return deny(log, "no such cluster", nil)
 	}
 	log = log.With("cluster", c.Name)
 	p, err := a.verify(ctx, c, token)
 	if err != nil {
-		log.Warn("access denied", "reason", err.Error())
-		return controlplane.Identity{}, false, nil
+		return deny(log, err.Error(), nil)
 	}
 	log = log.With("arn", p.ARN)
 	m, err := a.mapPrincipal(ctx, log, clusterID, c, p)
 	if err != nil {
-		log.Warn("access denied", "reason", err.Error())
-		return controlplane.Identity{}, false, nil
+		return deny(log, err.Error(), extra(p))
 	}
 	log.Debug("access granted", "username", m.username, "groups", m.groups, "by", m.source)
 	return identity(p, m), true, nil
+}
+
+func deny(log *slog.Logger, reason string, extra map[string][]string) (controlplane.Identity, bool, error) {
+	log.Warn("access denied", "reason", reason)
+	return controlplane.Identity{}, false, &controlplane.Denied{Reason: reason, Extra: extra}
 }
 
 // Keys of Identity.Extra, as aws-iam-authenticator has them.
@@ -161,13 +163,17 @@ func identity(p principal, m mapping) controlplane.Identity {
 		Username: m.username,
 		UID:      "aws-iam-authenticator:" + p.Account + ":" + p.ID,
 		Groups:   m.groups,
-		Extra: map[string][]string{
-			extraARN:          {p.ARN},
-			extraCanonicalARN: {p.Canonical},
-			extraPrincipalID:  {p.ID},
-			extraSessionName:  {p.Session},
-			extraAccessKeyID:  {p.AccessKeyID},
-			extraQualifiedID:  {p.ID},
-		},
+		Extra:    extra(p),
+	}
+}
+
+func extra(p principal) map[string][]string {
+	return map[string][]string{
+		extraARN:          {p.ARN},
+		extraCanonicalARN: {p.Canonical},
+		extraPrincipalID:  {p.ID},
+		extraSessionName:  {p.Session},
+		extraAccessKeyID:  {p.AccessKeyID},
+		extraQualifiedID:  {p.ID},
 	}
 }

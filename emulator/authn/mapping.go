@@ -19,7 +19,7 @@ type mapping struct {
 	source   string // for the log: what mapped it
 }
 
-var errUnmapped = errors.New("the principal is mapped to no Kubernetes user: it has no access entry, and aws-auth does not know it")
+var errUnmapped = errors.New("ARN is not mapped: the principal has no access entry, and aws-auth does not know it")
 
 // mapPrincipal asks the sources of the cluster's authentication mode in order.
 func (a *Authenticator) mapPrincipal(ctx context.Context, log *slog.Logger, clusterID string, c Cluster, p principal) (mapping, error) {
@@ -31,7 +31,7 @@ func (a *Authenticator) mapPrincipal(ctx context.Context, log *slog.Logger, clus
 		return m, err
 	}
 	if c.AuthenticationMode == ModeAPI {
-		return mapping{}, errors.New("the principal has no access entry (authentication mode API)")
+		return mapping{}, errors.New("ARN is not mapped: the principal has no access entry (authentication mode API)")
 	}
 	m, ok := a.mapByConfigMap(ctx, log, clusterID, p)
 	if !ok {

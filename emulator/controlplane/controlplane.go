@@ -93,6 +93,34 @@ type Backend interface {
 	Close() error
 }
 
+// Auditor is a Backend whose API servers write the audit log that EKS delivers only
+// while somebody wants it, and a shorter one else.
+type Auditor interface {
+	// Audit takes effect at once and stays for the control plane's processes to come.
+	// It answers ErrNotFound for one that does not run.
+	Audit(ctx context.Context, id string, full bool) error
+}
+
+// Tailer is a Backend whose logs can be followed across restarts of the emulator.
+type Tailer interface {
+	// Tail opens a log where an earlier Tail's Position was, at its beginning ("") or
+	// at its present end (TailEnd). A place that is no longer there is the oldest that is.
+	Tail(ctx context.Context, id string, s LogStream, position string) (Tail, error)
+}
+
+// TailEnd is the position behind everything that was logged so far.
+const TailEnd = "end"
+
+// Tail reads a log's lines as they come. One goroutine may use it.
+type Tail interface {
+	// Lines returns whole lines that were logged since, without their ends and of
+	// about limit bytes at most; none if there are no more at the moment.
+	Lines(limit int) ([]string, error)
+	// Position is behind the last line that Lines returned.
+	Position() string
+	Close() error
+}
+
 // Reserver is a Backend that keeps control planes started for clusters to come.
 // Whoever makes a cluster asks it first, takes what it is given into the cluster's
 // Spec and calls Create, which then takes next to no time.
@@ -118,6 +146,17 @@ type Identity struct {
 	Extra    map[string][]string
 }
 
+// Denied is why a token of ours was refused, for the authenticator's log.
+type Denied struct {
+	// Reason is aws-iam-authenticator's where it has one.
+	Reason string
+	// Extra is who signed the token, as in Identity; empty while that is not known.
+	Extra map[string][]string
+}
+
+// Error implements error.
+func (d *Denied) Error() string { return d.Reason }
+
 // Attributes is one authorization question, as in a SubjectAccessReview.
 type Attributes struct {
 	Username    string
@@ -136,8 +175,9 @@ type Attributes struct {
 // Authenticator answers the API servers' questions about AWS identities. It is
 // asked from several goroutines, on every request that no cache answers.
 type Authenticator interface {
-	// Authenticate returns ok=false for a token that is not (or badly) ours: the
-	// API server then answers 401. err is kept for failures of the emulator.
+	// Authenticate returns ok=false for a token that is not ours, and with a *Denied
+	// for one that is and is refused: the API server then answers 401. Any other
+	// error is a failure of the emulator.
 	Authenticate(ctx context.Context, clusterID, token string) (id Identity, ok bool, err error)
 	// Authorize tells whether an EKS access policy allows the request; false is
 	// no opinion, for RBAC has been asked already.

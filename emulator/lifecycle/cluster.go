@@ -41,6 +41,8 @@ func (l *Lifecycle) creation() []step {
 		{"make the cluster security group", l.makeSecurityGroup},
 		{"make the control plane's network interfaces", l.makeInterfaces},
 		{"start the control plane", l.startControlPlane},
+		{"grant the encryption key", l.grantKey},
+		{"deliver logs", l.deliverLogs},
 		{"become active", l.activate},
 	}
 }
@@ -181,6 +183,13 @@ func (l *Lifecycle) startControlPlane(ctx context.Context, c *ekssvc.Cluster) er
 	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { c.RunningVersion = version; return true })
 }
 
+func (l *Lifecycle) deliverLogs(ctx context.Context, c *ekssvc.Cluster) error {
+	if rt := l.runtimeOf(c.ID); rt != nil {
+		return l.syncLogging(ctx, c, rt)
+	}
+	return nil // it went away: keepCluster will see to it
+}
+
 func (l *Lifecycle) activate(ctx context.Context, c *ekssvc.Cluster) error {
 	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool {
 		if c.Resource.Status != ekstypes.ClusterStatusCreating {
@@ -211,6 +220,15 @@ func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Du
 			return 0, err
 		}
 	}
+	if err := l.syncLogging(ctx, c, rt); err != nil {
+		return 0, err
+	}
+	if err := l.grantKey(ctx, c); err != nil {
+		return 0, err
+	}
+	if err := l.checkKey(ctx, c); err != nil {
+		return 0, err
+	}
 	if c.Bootstrapped {
 		return 0, nil
 	}
@@ -239,6 +257,9 @@ func (l *Lifecycle) deleteCluster(ctx context.Context, k key, c *ekssvc.Cluster)
 	if err := l.Backend.Delete(ctx, c.ID); err != nil {
 		return 0, fmt.Errorf("delete the control plane: %w", err)
 	}
+	if err := l.retireGrant(ctx, c); err != nil {
+		return 0, err
+	}
 	if again, err := l.removeNetwork(ctx, c); err != nil || again > 0 {
 		return again, err
 	}
@@ -250,6 +271,7 @@ func (l *Lifecycle) deleteCluster(ctx context.Context, k key, c *ekssvc.Cluster)
 			return nil
 		}
 		ekssvc.DeleteClusterRecords(tx, k.Scope, k.ID)
+		forgetLogs(tx, k.Scope, k.ID)
 		return nil
 	})
 }

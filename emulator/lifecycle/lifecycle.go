@@ -16,6 +16,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	kmssvc "github.com/ekslocal/ekslocal/emulator/service/kms"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -60,7 +61,8 @@ type NodeIdentity interface {
 	MayJoin(ctx context.Context, clusterID, instanceProfileRoleARN string) bool
 }
 
-// Config is what the reconcilers work with. All fields but Patience are required.
+// Config is what the reconcilers work with. All fields but Patience, KMS and Logs are
+// required.
 type Config struct {
 	Store   *store.Store
 	Clock   clock.WithTicker
@@ -68,6 +70,9 @@ type Config struct {
 	Backend controlplane.Backend
 	EC2     EC2
 	IAM     IAM
+	// KMS nil leaves encryption keys alone, Logs nil delivers none.
+	KMS  KMS
+	Logs Logs
 	// Nodes decides who may join as a node.
 	Nodes     NodeIdentity
 	Addresses Addresses
@@ -119,6 +124,10 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 
 	// So do nodes whose role gets an access entry.
 	defer l.instances.watch(l.Store, ekssvc.AccessEntries.Name(), l.instancesOf)()
+
+	// A cluster's health shows what becomes of its encryption key.
+	defer l.clusters.watch(l.Store, kmssvc.KeysTable, l.clustersOfKey)()
+	defer l.clusters.watch(l.Store, kmssvc.GrantsTable, l.clustersOfKey)()
 
 	var wg sync.WaitGroup
 	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances} {

@@ -42,6 +42,10 @@ type runtime struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	logging sync.Mutex // held while the delivery of logs is changed
+	courier *courier   // nil: no log is delivered
+	logged  bool       // the delivery was made what the record says
+
 	mu      sync.Mutex
 	awsAuth map[string]string // nil: no such ConfigMap
 }
@@ -142,6 +146,12 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 
 // stop ends the runtime; nodes and pods stay as they are in the cluster.
 func (rt *runtime) stop() {
+	rt.logging.Lock()
+	if rt.courier != nil {
+		rt.courier.stop()
+		rt.courier = nil
+	}
+	rt.logging.Unlock()
 	rt.cancel()
 	select {
 	case <-rt.done:

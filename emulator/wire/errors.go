@@ -131,7 +131,9 @@ func (s *Service) modelled(f *failure, api smithy.APIError) {
 		return
 	}
 	f.plan, f.value = p.plan, v
-	if p.info.status != 0 {
+	// Services of the JSON protocols answer 400 whatever their model says: KMS's
+	// NotFoundException and DisabledException, modelled with 404 and 409, for two.
+	if p.info.status != 0 && s.model.Protocol != JSON10 && s.model.Protocol != JSON11 {
 		f.status = p.info.status
 	}
 	if s.model.queryCompatible {

@@ -3,12 +3,17 @@ package embedded
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http2"
 	"k8s.io/utils/clock"
@@ -83,17 +88,34 @@ func (s *accessServer) authenticate(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id, ok, err := s.auth.Authenticate(r.Context(), s.id, q.Token)
+	var denied *controlplane.Denied
 	switch {
+	case errors.As(err, &denied):
+		s.signed(denied.Extra)
+		s.line("warning", "access denied", "arn", first(denied.Extra["canonicalArn"]), "error", denied.Reason)
 	case err != nil:
 		s.line("error", "could not authenticate", "error", err.Error())
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	case ok:
-		s.line("info", "access granted", "arn", first(id.Extra["arn"], id.Extra["canonicalArn"]), "groups", strings.Join(id.Groups, ","), "uid", id.UID, "username", id.Username)
+		s.signed(id.Extra)
+		s.line("info", "access granted", "arn", first(id.Extra["canonicalArn"]), "groups", fmt.Sprint(id.Groups), "uid", id.UID, "username", id.Username)
 	default:
-		s.line("warning", "access denied")
+		s.line("warning", "access denied", "error", "input token was not properly formatted")
 	}
-	writeAnswer(w, TokenAnswer{OK: ok, Identity: id})
+	writeAnswer(w, TokenAnswer{OK: ok && err == nil, Identity: id})
+}
+
+// signed tells whom STS would have named.
+func (s *accessServer) signed(extra map[string][]string) {
+	if arn := first(extra["arn"]); arn != "" {
+		account := ""
+		if p := strings.SplitN(arn, ":", 6); len(p) == 6 {
+			account = p[4]
+		}
+		s.line("info", "STS response", "accesskeyid", first(extra["accessKeyId"]), "accountid", account, "arn", arn,
+			"session", first(extra["sessionName"]), "userid", first(extra["principalId"]))
+	}
 }
 
 func (s *accessServer) authorize(w http.ResponseWriter, r *http.Request) {
@@ -109,12 +131,26 @@ func (s *accessServer) authorize(w http.ResponseWriter, r *http.Request) {
 	writeAnswer(w, AccessAnswer{Allowed: allowed, Reason: reason})
 }
 
-// line writes one logfmt line: fields come in pairs.
+// plainValue is what logrus writes without quotes.
+var plainValue = regexp.MustCompile(`^[a-zA-Z0-9\-._/@^+]*$`)
+
+// line writes one line as logrus does, whose fields are sorted: time, level and
+// message first. The fields given come in pairs; those of every request are added.
 func (s *accessServer) line(level, msg string, fields ...string) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "time=%q level=%s msg=%q", s.clock.Now().UTC().Format("2006-01-02T15:04:05Z"), level, msg)
+	all := map[string]string{"client": "127.0.0.1:0", "method": http.MethodPost, "path": PathAuthenticate}
 	for i := 0; i+1 < len(fields); i += 2 {
-		fmt.Fprintf(&b, " %s=%q", fields[i], fields[i+1])
+		if fields[i] != "arn" || fields[i+1] != "" {
+			all[fields[i]] = fields[i+1]
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "time=%q level=%s msg=%q", s.clock.Now().UTC().Format(time.RFC3339), level, msg)
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		if v := all[k]; plainValue.MatchString(v) {
+			fmt.Fprintf(&b, " %s=%s", k, v)
+		} else {
+			fmt.Fprintf(&b, " %s=%q", k, v)
+		}
 	}
 	b.WriteByte('\n')
 	if _, err := io.WriteString(s.lines, b.String()); err != nil {
@@ -122,13 +158,11 @@ func (s *accessServer) line(level, msg string, fields ...string) {
 	}
 }
 
-func first(lists ...[]string) string {
-	for _, l := range lists {
-		if len(l) > 0 {
-			return l[0]
-		}
+func first(list []string) string {
+	if len(list) == 0 {
+		return ""
 	}
-	return ""
+	return list[0]
 }
 
 func readQuestion(w http.ResponseWriter, r *http.Request, into any) bool {

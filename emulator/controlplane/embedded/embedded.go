@@ -123,6 +123,8 @@ type Backend struct {
 var (
 	_ controlplane.Backend  = (*Backend)(nil)
 	_ controlplane.Reserver = (*Backend)(nil)
+	_ controlplane.Auditor  = (*Backend)(nil)
+	_ controlplane.Tailer   = (*Backend)(nil)
 )
 
 // New returns a backend that runs nothing but, in the background, the spare. It
@@ -237,6 +239,28 @@ func (b *Backend) Logs(_ context.Context, id string, s controlplane.LogStream) (
 		return nil, fmt.Errorf("%w: %s", controlplane.ErrNotFound, id)
 	}
 	return openLogReader(filepath.Join(dir, LogFile(s)))
+}
+
+// Audit implements controlplane.Auditor.
+func (b *Backend) Audit(_ context.Context, id string, full bool) error {
+	p := b.lookup(id)
+	if p == nil {
+		return fmt.Errorf("%w: %s", controlplane.ErrNotFound, id)
+	}
+	p.setAudit(full)
+	return nil
+}
+
+// Tail implements controlplane.Tailer.
+func (b *Backend) Tail(_ context.Context, id string, s controlplane.LogStream, position string) (controlplane.Tail, error) {
+	if err := validateID(id); err != nil {
+		return nil, err
+	}
+	dir := b.dir(id)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", controlplane.ErrNotFound, id)
+	}
+	return openTail(filepath.Join(dir, LogFile(s)), position)
 }
 
 // Versions implements controlplane.Backend.

@@ -35,6 +35,7 @@ type plane struct {
 	proc    *proc         // nil: none, or being restarted
 	leaving []*proc       // of older versions, draining
 	admin   *rest.Config
+	full    bool // the full audit log is wanted
 	removed bool // ended for good: not to be restarted, and no longer the backend's
 }
 
@@ -139,7 +140,32 @@ func (p *plane) adopt(spec controlplane.Spec, socket *listenSocket, pr *proc) {
 	defer p.mu.Unlock()
 	pr.since = p.b.cfg.Clock.Now()
 	p.spec, p.socket, p.proc = spec, socket, pr
+	if p.full {
+		p.tellAudit(pr)
+	}
 	p.b.wg.Go(func() { p.supervise(pr) })
+}
+
+// setAudit tells the child that runs, and those to come, which audit log is wanted.
+func (p *plane) setAudit(full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.full == full {
+		return
+	}
+	p.full = full
+	for _, pr := range append(slices.Clone(p.leaving), p.proc) {
+		if pr != nil && pr.alive() {
+			p.tellAudit(pr)
+		}
+	}
+}
+
+// tellAudit does not mind a child that ends: the next one is told too.
+func (p *plane) tellAudit(pr *proc) {
+	if err := pr.control.Send(Message{Kind: Audit, Full: p.full}, -1); err != nil {
+		p.b.cfg.Log.Debug("control plane's audit log", "cluster", p.id, "error", err)
+	}
 }
 
 // supervise restarts pr when it ends without having been told to.

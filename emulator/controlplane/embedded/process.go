@@ -113,6 +113,11 @@ func (b *Backend) plan(spec controlplane.Spec) (*Plan, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	for _, l := range []controlplane.LogStream{controlplane.LogAPI, controlplane.LogAudit, controlplane.LogControllerManager, controlplane.LogScheduler, controlplane.LogAuthenticator} {
+		if err := endLine(filepath.Join(dir, LogFile(l))); err != nil {
+			return nil, err
+		}
+	}
 	ca, err := parseAuthority(spec.PKI.CACert, spec.PKI.CAKey, b.cfg.Clock.Now())
 	if err != nil {
 		return nil, err

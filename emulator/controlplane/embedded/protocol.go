@@ -37,6 +37,8 @@ const (
 	// StopControllers ends kube-controller-manager and kube-scheduler, for the next
 	// child's may only start when these have ended.
 	StopControllers Kind = "stop-controllers"
+	// Audit says which audit log is wanted; without it the short one is.
+	Audit Kind = "audit"
 	// Drain ends the child without an error to any client.
 	Drain Kind = "drain"
 )
@@ -54,6 +56,7 @@ type Message struct {
 	Kind  Kind
 	Plan  *Plan  `json:",omitempty"` // with Boot
 	Error string `json:",omitempty"` // with Failed
+	Full  bool   `json:",omitempty"` // with Audit
 	// HasFile tells that a file descriptor travels with the message.
 	HasFile bool `json:",omitempty"`
 }

@@ -142,7 +142,10 @@ func (s *Service) newCluster(ctx context.Context, a about, in *eks.CreateCluster
 		func() error { return setAccessConfig(a, c, in.AccessConfig) },
 		func() error { return setLogging(a, &c.Resource, in.Logging) },
 		func() error { return setUpgradePolicy(a, &c.Resource, in.UpgradePolicy) },
-		func() error { return setEncryption(a, &c.Resource, in.EncryptionConfig) },
+		func() (err error) {
+			c.Resource.EncryptionConfig, err = s.checkEncryption(ctx, a, aws.ToString(in.RoleArn), in.EncryptionConfig)
+			return err
+		},
 		func() error { return setRemoteNetwork(a, &c.Resource, in.RemoteNetworkConfig) },
 		func() error { return setScalingTier(a, &c.Resource, in.ControlPlaneScalingConfig) },
 		func() error {

@@ -3,17 +3,15 @@ package eks
 import (
 	"context"
 	"net/netip"
-	"regexp"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
-
-var keyARNPattern = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`)
 
 // logTypes in the order in which EKS shows them.
 var logTypes = []ekstypes.LogType{
@@ -71,22 +69,6 @@ func setUpgradePolicy(a about, r *ekstypes.Cluster, in *ekstypes.UpgradePolicyRe
 	return nil
 }
 
-func setEncryption(a about, r *ekstypes.Cluster, in []ekstypes.EncryptionConfig) error {
-	if len(in) > 1 {
-		return a.invalidParameter("encryptionConfig can have at most 1 item.")
-	}
-	for _, e := range in {
-		if !slices.Equal(e.Resources, []string{"secrets"}) {
-			return a.invalidParameter("The only supported resource for encryption is secrets")
-		}
-		if e.Provider == nil || !keyARNPattern.MatchString(aws.ToString(e.Provider.KeyArn)) {
-			return a.invalidParameter("The keyArn in encryptionConfig provider is invalid")
-		}
-	}
-	r.EncryptionConfig = in
-	return nil
-}
-
 // AssociateEncryptionConfig implements eks:AssociateEncryptionConfig. A cluster
 // has one encryption configuration for good.
 func (s *Service) AssociateEncryptionConfig(ctx context.Context, in *eks.AssociateEncryptionConfigInput, _ ...func(*eks.Options)) (*eks.AssociateEncryptionConfigOutput, error) {
@@ -105,6 +87,12 @@ func (s *Service) AssociateEncryptionConfig(ctx context.Context, in *eks.Associa
 		}
 		shown = append(shown, map[string]any{"resources": e.Resources, "provider": key})
 	}
+	var config []ekstypes.EncryptionConfig
+	if c := Clusters.Get(s.store, awsid.CallerFrom(ctx).Scope, a.cluster); c != nil {
+		if config, err = s.checkEncryption(ctx, a, aws.ToString(c.Resource.RoleArn), in.EncryptionConfig); err != nil {
+			return nil, err
+		}
+	}
 	u, err := s.startClusterUpdate(ctx, a, req, clusterChange{
 		kind:   ekstypes.UpdateTypeAssociateEncryptionConfig,
 		params: []ekstypes.UpdateParam{param(ekstypes.UpdateParamTypeEncryptionConfig, shown)},
@@ -113,9 +101,10 @@ func (s *Service) AssociateEncryptionConfig(ctx context.Context, in *eks.Associa
 				return a.invalidParameter("encryptionConfig must be specified.")
 			}
 			if len(c.Resource.EncryptionConfig) > 0 {
-				return a.invalidRequest("Encryption is already enabled on cluster %s and cannot be changed.", a.cluster)
+				return a.invalidParameter("Encryption is already enabled on the cluster")
 			}
-			return setEncryption(a, &c.Resource, in.EncryptionConfig)
+			c.Resource.EncryptionConfig = config
+			return nil
 		},
 	})
 	if err != nil {

@@ -184,5 +184,5 @@ func TestAssociateEncryptionConfig(t *testing.T) {
 	}
 	w.settle("dev")
 	_, err := w.AssociateEncryptionConfig(w.ctx, in)
-	wantError(t, err, "InvalidRequestException", "already enabled")
+	wantError(t, err, "InvalidParameterException", "Encryption is already enabled on the cluster")
 }

@@ -82,6 +82,9 @@ type Cluster struct {
 	// Bootstrapped tells that the objects every new cluster has are in it; set by
 	// the lifecycle.
 	Bootstrapped bool
+	// KeyGranted tells that the grant for the encryption key was made; set by the
+	// lifecycle.
+	KeyGranted bool
 	// UpdateID is the cluster update in progress, empty if there is none.
 	UpdateID string
 	// Generation grows with every change of the desired state made by a handler.

@@ -48,7 +48,7 @@ type Principal struct {
 	TrustsService func(service string) bool
 }
 
-// Config is what a Service is made from. All fields but LaunchTemplates are
+// Config is what a Service is made from. All fields but LaunchTemplates and Keys are
 // required.
 type Config struct {
 	Store *store.Store
@@ -59,6 +59,8 @@ type Config struct {
 	// launch template are then refused.
 	LaunchTemplates LaunchTemplates
 	IAM             IAM
+	// Keys nil takes every key of an encryption configuration.
+	Keys Keys
 	// ClusterPorts is the inclusive range of TCP ports for API servers.
 	ClusterPorts [2]int
 	// Versions are the Kubernetes minor versions that the control-plane backend
@@ -75,6 +77,7 @@ type Service struct {
 	ec2             EC2
 	launchTemplates LaunchTemplates
 	iam             IAM
+	keys            Keys
 	ports           [2]int
 	versions        []string // oldest first
 	policies        []accesspolicies.Policy
@@ -99,7 +102,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	return &Service{
 		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, ec2: cfg.EC2, launchTemplates: cfg.LaunchTemplates,
-		iam: cfg.IAM, ports: cfg.ClusterPorts, versions: versions, policies: policies,
+		iam: cfg.IAM, keys: cfg.Keys, ports: cfg.ClusterPorts, versions: versions, policies: policies,
 	}, nil
 }
 

@@ -10,10 +10,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -208,6 +210,31 @@ func checkControllers(t *testing.T, b controlplane.Backend, spec controlplane.Sp
 		}
 		return strings.Contains(log.String(), `"username":"system:serviceaccount:kube-system:root-ca-cert-publisher"`)
 	})
+	// Both policies, on a server that runs on: the objects themselves are in EKS's log.
+	for i, full := range []bool{true, false} {
+		if err := b.(controlplane.Auditor).Audit(ctx, spec.ID, full); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(ctx, t, "the audit log to change", func() bool {
+			name := fmt.Sprintf("audited-%d-%d", i, time.Now().UnixNano())
+			if _, err := admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			var line string
+			waitFor(ctx, t, "the audit log to tell", func() bool {
+				if _, err := io.Copy(&log, r); err != nil {
+					t.Fatal(err)
+				}
+				for l := range strings.Lines(log.String()) {
+					if strings.Contains(l, `"requestURI":"/api/v1/namespaces"`) && strings.Contains(l, `"name":"`+name+`"`) {
+						line = l
+					}
+				}
+				return line != ""
+			})
+			return strings.Contains(line, `"level":"RequestResponse"`) == full && strings.Contains(line, `"responseObject"`) == full
+		})
+	}
 	for _, s := range []controlplane.LogStream{controlplane.LogAPI, controlplane.LogControllerManager, controlplane.LogScheduler, controlplane.LogAuthenticator} {
 		r, err := b.Logs(ctx, spec.ID, s)
 		if err != nil {

@@ -43,6 +43,7 @@ type apiServer struct {
 	loopback *rest.Config
 	// controllers tells the controllers' requests apart.
 	controllers *controllerIdentities
+	audit       *auditSwitch
 	openAPI     *common.Config
 	openAPIv3   *common.OpenAPIV3Config
 	runFunc     func(context.Context) error
@@ -177,6 +178,10 @@ func (s *apiServer) config(opts options.CompletedOptions, plan embedded.Plan, ac
 	if err != nil {
 		return nil, err
 	}
+	if s.audit, err = newAuditSwitch(generic.AuditPolicyRuleEvaluator); err != nil {
+		return nil, err
+	}
+	generic.AuditPolicyRuleEvaluator = s.audit
 	generic.EffectiveVersion = reportedVersion{generic.EffectiveVersion, plan.GitVersion}
 	generic.Authentication.Authenticator = access.authenticator(s.controllers, generic.Authentication.Authenticator)
 	generic.Authorization.Authorizer = access.authorizer(generic.Authorization.Authorizer)

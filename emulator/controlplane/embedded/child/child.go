@@ -158,6 +158,9 @@ func (p *process) obey(ctx context.Context, c command, cancel func(), served <-c
 	case embedded.StopControllers:
 		p.haltControllers()
 		return false, p.control.Send(embedded.Message{Kind: embedded.ControllersStopped}, -1)
+	case embedded.Audit:
+		p.server.audit.full.Store(c.Full)
+		return false, nil
 	case embedded.Drain:
 		p.haltControllers()
 		p.server.startDraining()
