@@ -200,7 +200,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
 		})
 	}
-	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run}
+	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run, e.sqs.Run}
 	e.loops.start(life)
 	return nil
 }
