@@ -34,7 +34,7 @@ type Fleet interface {
 }
 
 // Nodegroups are EKS's managed node groups, which are the masters of their groups'
-// sizes, subnets and template (docs/adr/0007-one-master-of-node-groups.md).
+// sizes, subnets and template (docs/adr/0009-one-master-of-node-groups.md).
 type Nodegroups interface {
 	Managed(r store.Reader, sc awsid.Scope, cluster, nodegroup string) *Managed
 	// Resize stores sizes and Leaving of m.
