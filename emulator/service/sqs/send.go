@@ -73,8 +73,8 @@ func (o *outgoing) check(q *queue) error {
 	if body == "" {
 		return missing("MessageBody")
 	}
-	if err := checkContents(body); err != nil {
-		return err
+	if !validText(body) {
+		return &types.InvalidMessageContents{Message: aws.String(invalidText)}
 	}
 	if err := checkAttributes(o.MessageAttributes); err != nil {
 		return err
@@ -126,15 +126,18 @@ func (o *outgoing) size() int {
 	return n
 }
 
-func checkContents(s string) error {
+const invalidText = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
+
+// validText tells whether XML 1.0, which SQS once spoke only, has all characters.
+func validText(s string) bool {
 	for _, r := range s {
 		switch {
 		case r == 0x9, r == 0xA, r == 0xD, r >= 0x20 && r <= 0xD7FF, r >= 0xE000 && r <= 0xFFFD, r >= 0x10000:
 		default:
-			return &types.InvalidMessageContents{Message: aws.String("Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF")}
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 var (
@@ -172,8 +175,8 @@ func checkAttributes(attrs map[string]types.MessageAttributeValue) error {
 		case strings.HasPrefix(typ, "Binary") && len(v.BinaryValue) == 0, !strings.HasPrefix(typ, "Binary") && aws.ToString(v.StringValue) == "":
 			return invalid("Message (user) attribute '%s' must contain a non-empty value of type '%s'.", name, typ)
 		}
-		if err := checkContents(aws.ToString(v.StringValue)); err != nil {
-			return invalid("%s", aws.ToString(err.(*types.InvalidMessageContents).Message))
+		if !validText(aws.ToString(v.StringValue)) {
+			return invalid(invalidText)
 		}
 	}
 	return nil
