@@ -146,11 +146,13 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})
 	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
 	e.sqs = sqs.New(sqs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
-	e.events = events.New(events.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
-	e.elb = elb.New(elb.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
-	e.elbv2 = elbv2.New(elbv2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
-	e.autoscaling = autoscaling.New(autoscaling.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
+	e.events = events.New(events.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Queues: e.sqs})
+	e.elb = elb.New(elb.Config{Store: e.store})
+	e.elbv2 = elbv2.New(elbv2.Config{Store: e.store})
 	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam})
+	e.autoscaling = autoscaling.New(autoscaling.Config{
+		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, Fleet: fleet{e.store}, Nodegroups: nodegroups{}, Events: e.events,
+	})
 	e.pods = ipamd.New(ipamd.Config{EC2: e.ec2, Clock: e.cfg.Clock, Log: e.log, OnGrow: func(instanceID string) {
 		if lc := e.loops.lifecycle(); lc != nil {
 			lc.RetryAddresses(instanceID)
@@ -195,13 +197,15 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 func (e *Emulator) makeLoops(_, life context.Context) error {
 	e.loops.make = func() *lifecycle.Lifecycle {
 		return lifecycle.New(lifecycle.Config{
-			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, Addresses: e.pods, Nodes: e.authn,
-			KMS: e.kms, Logs: e.logs,
+			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, AutoScaling: e.autoscaling,
+			Addresses: e.pods, Nodes: e.authn, KMS: e.kms, Logs: e.logs,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket,
 			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
 		})
 	}
-	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run, e.kms.Run, e.logs.Run}
+	e.loops.also = []func(context.Context) error{
+		e.ec2.Run, e.pods.Run, e.kms.Run, e.logs.Run, e.sqs.Run, e.autoscaling.Run, newInstanceEvents(e.store, e.events, e.log).Run,
+	}
 	e.loops.start(life)
 	return nil
 }

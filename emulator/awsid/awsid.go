@@ -46,6 +46,9 @@ type Caller struct {
 	RequestID   string
 	UserAgent   string
 	SourceIP    string
+	// Endpoint is scheme and host that the request was sent to, for answers with
+	// URLs; empty for calls that services make.
+	Endpoint string
 	// Service is the AWS service, such as "eks", that makes the call itself; empty
 	// for calls that came in over the wire. Services may do what customers may
 	// not: set aws: tags, for one.

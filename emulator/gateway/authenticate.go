@@ -28,7 +28,7 @@ func (g *Gateway) authenticate(x *exchange) error {
 		return err
 	}
 	caller.RequestID, caller.UserAgent = x.requestID, x.r.UserAgent()
-	caller.SourceIP = sourceIP(x.r)
+	caller.SourceIP, caller.Endpoint = sourceIP(x.r), endpoint(x.r)
 	x.caller = caller
 	x.ctx = awsid.WithCaller(x.ctx, caller)
 	return nil
@@ -134,6 +134,14 @@ func (g *Gateway) refuse(x *exchange, err error) error {
 		}
 	}
 	return out
+}
+
+// endpoint is the address that the client used.
+func endpoint(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
 }
 
 func sourceIP(r *http.Request) string {

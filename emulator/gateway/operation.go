@@ -38,6 +38,7 @@ func (x *exchange) asCall() Call {
 }
 
 func (g *Gateway) decode(x *exchange) (err error) {
+	x.ctx = wire.WithBody(x.ctx, x.body)
 	x.input, err = x.service.Decode(x.op, &wire.Request{HTTP: x.r, Body: x.body, Form: x.form, Labels: x.labels})
 	return err // wire gives a DecodeError the code of the protocol
 }

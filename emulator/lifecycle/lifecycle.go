@@ -47,6 +47,19 @@ type IAM interface {
 	DeleteInstanceProfile(context.Context, *iam.DeleteInstanceProfileInput, ...func(*iam.Options)) (*iam.DeleteInstanceProfileOutput, error)
 }
 
+// AutoScaling keeps the Auto Scaling group behind each node group: what Auto Scaling
+// alone remembers of it. Sizes and instances are the node group's and EC2's.
+type AutoScaling interface {
+	EnsureManaged(ctx context.Context, sc awsid.Scope, group, cluster, nodegroup, id string) error
+	RemoveManaged(ctx context.Context, sc awsid.Scope, group string) error
+	// LaunchTags are the tags of the group that its new instances get.
+	LaunchTags(sc awsid.Scope, group string) map[string]string
+	// Suspended tells whether users suspended a process, such as Launch.
+	Suspended(sc awsid.Scope, group, process string) bool
+	// LaunchFailed makes a failed activity of why EC2 refused a launch.
+	LaunchFailed(ctx context.Context, sc awsid.Scope, group string, cause error) error
+}
+
 // Addresses gives pods their addresses and forgets instances that are gone.
 type Addresses interface {
 	dataplane.Addresses
@@ -73,6 +86,8 @@ type Config struct {
 	// KMS nil leaves encryption keys alone, Logs nil delivers none.
 	KMS  KMS
 	Logs Logs
+	// AutoScaling has the groups behind node groups.
+	AutoScaling AutoScaling
 	// Nodes decides who may join as a node.
 	Nodes     NodeIdentity
 	Addresses Addresses

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -105,10 +106,14 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if ng = now; err != nil || ng == nil {
 		return 0, err
 	}
+	if err := l.AutoScaling.EnsureManaged(ctx, ng.Scope, ng.AutoScalingGroupName(), *ng.Resource.ClusterName, *ng.Resource.NodegroupName, ng.ID); err != nil {
+		return 0, err
+	}
 	members := l.members(ng, rt)
 	desired := int(aws.ToInt32(ng.Resource.ScalingConfig.DesiredSize))
 	p := makePlan(members, desired, surge(ng, desired), maxUnavailable(ng, desired))
 
+	l.heedSuspensions(ng, &p)
 	launchErr := l.launch(ctx, c, ng, members, p.Launch)
 	again, err := l.retire(ctx, ng, rt, p.Drain, rolling(members))
 	if errors.Is(err, errEviction) {
@@ -118,6 +123,9 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 		return 0, err
 	}
 	if launchErr != nil {
+		if err := l.AutoScaling.LaunchFailed(ctx, ng.Scope, ng.AutoScalingGroupName(), launchErr); err != nil {
+			return 0, err
+		}
 		return maxBackoff, l.launchFailed(ctx, ng, launchErr)
 	}
 	labelled, err := l.labelNodes(ctx, ng, rt)
@@ -130,6 +138,17 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	}
 	late, err := l.checkJoins(ctx, ng, rt, awaited)
 	return soonest(again, late), err // or sooner, when the store's or the cluster's watch tells
+}
+
+// heedSuspensions takes out of a plan what users keep the Auto Scaling group from
+// doing.
+func (l *Lifecycle) heedSuspensions(ng *ekssvc.Nodegroup, p *plan) {
+	if l.AutoScaling.Suspended(ng.Scope, ng.AutoScalingGroupName(), "Launch") {
+		p.Launch = 0
+	}
+	if l.AutoScaling.Suspended(ng.Scope, ng.AutoScalingGroupName(), "Terminate") {
+		p.Drain = nil
+	}
 }
 
 // soonest is the shorter of two waits, of which 0 means none.
@@ -183,7 +202,7 @@ func (l *Lifecycle) members(ng *ekssvc.Nodegroup, rt *runtime) []member {
 		gaveUp := ng.RollFailed != 0
 		out = append(out, member{
 			ID: *i.InstanceId, Subnet: aws.ToString(i.SubnetId), Launched: aws.ToTime(i.LaunchTime),
-			Ready: node != nil && takesPods(node), Draining: drains(node, ng.RollFailed),
+			Ready: node != nil && takesPods(node), Draining: drains(node, ng.RollFailed) || slices.Contains(ng.Leaving, *i.InstanceId),
 			Outdated: !current && !gaveUp, Surge: current && gaveUp,
 		})
 	}
@@ -213,6 +232,9 @@ func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *
 	}
 	if l.shuttingDown(ng) {
 		return 0, nil // so does the last one's termination
+	}
+	if err := l.AutoScaling.RemoveManaged(ctx, ng.Scope, ng.AutoScalingGroupName()); err != nil {
+		return 0, err
 	}
 	if err := l.removeTemplate(ctx, ng); err != nil {
 		return 0, err

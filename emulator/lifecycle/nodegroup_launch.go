@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -46,7 +47,7 @@ func (l *Lifecycle) launchIn(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.
 	in := &ec2.RunInstancesInput{
 		MinCount: aws.Int32(1), MaxCount: aws.Int32(int32(count)), SubnetId: &subnet,
 		LaunchTemplate:    &ec2types.LaunchTemplateSpecification{LaunchTemplateId: &ng.ManagedLaunchTemplateID, Version: &ng.ManagedLaunchTemplateVersion},
-		TagSpecifications: tagged(ec2types.ResourceTypeInstance, instanceTags(c, ng)),
+		TagSpecifications: tagged(ec2types.ResourceTypeInstance, l.instanceTags(c, ng)),
 	}
 	if len(ng.Resource.InstanceTypes) > 0 {
 		in.InstanceType = ec2types.InstanceType(ng.Resource.InstanceTypes[0])
@@ -61,14 +62,16 @@ func (l *Lifecycle) launchIn(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.
 	return len(out.Instances), nil
 }
 
-func instanceTags(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) map[string]string {
+func (l *Lifecycle) instanceTags(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) map[string]string {
 	name := *c.Resource.Name
-	return map[string]string{
+	tags := l.AutoScaling.LaunchTags(ng.Scope, ng.AutoScalingGroupName())
+	maps.Copy(tags, map[string]string{ // by these the lifecycle knows its own
 		tagCluster: name, tagNodegroup: *ng.Resource.NodegroupName, "aws:eks:cluster-name": name,
 		"kubernetes.io/cluster/" + name: "owned", "k8s.io/cluster-autoscaler/enabled": "true",
 		"k8s.io/cluster-autoscaler/" + name: "owned", "aws:autoscaling:groupName": ng.AutoScalingGroupName(),
 		"aws:ec2launchtemplate:id": ng.ManagedLaunchTemplateID, "aws:ec2launchtemplate:version": ng.ManagedLaunchTemplateVersion,
-	}
+	})
+	return tags
 }
 
 // launchFailed shows in EKS's words why instances do not start. What EC2 does not

@@ -125,6 +125,9 @@ type Nodegroup struct {
 	ManagedLaunchTemplateVersion string
 	// ManagedTemplateHash tells what was desired when that version was made.
 	ManagedTemplateHash string
+	// Leaving are instances that are to go next, whatever else is planned: Auto
+	// Scaling was told to terminate them.
+	Leaving []string `json:",omitempty"`
 	// Generation grows with every change of the desired state made by a handler.
 	Generation int64
 	// RollFailed is the Generation whose roll to new nodes was given up, 0 if none
