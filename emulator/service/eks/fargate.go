@@ -73,6 +73,7 @@ type FargateNode struct {
 	// InterfaceID is the network interface, Address its primary address, which node
 	// and pod share.
 	InterfaceID, Address string
+	SubnetID             string
 	Zone, ZoneID         string
 	ProviderID           string
 	MilliCPU             int64
