@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"reflect"
 	"sync"
 	"time"
@@ -64,10 +65,10 @@ func (p *providers) of(clusterID string, want Provider, now time.Time) (*verifie
 	}
 	p.dropLocked(clusterID)
 	ctx, stop := context.WithCancel(context.Background()) // it fetches until it is dropped
-	a, err := oidc.New(ctx, oidc.Options{JWTAuthenticator: want.authenticator()})
+	a, err := newVerifier(ctx, want, nil)
 	if err != nil {
 		stop()
-		return nil, fmt.Errorf("identity provider %s: %w", want.IssuerURL, err)
+		return nil, err
 	}
 	v = &verifier{want, a, now.Add(firstContact), stop}
 	if p.all == nil {
@@ -75,6 +76,15 @@ func (p *providers) of(clusterID string, want Provider, now time.Time) (*verifie
 	}
 	p.all[clusterID] = v
 	return v, nil
+}
+
+// newVerifier begins to fetch the issuer's documents, by client if that is not nil.
+func newVerifier(ctx context.Context, p Provider, client *http.Client) (oidc.AuthenticatorTokenWithHealthCheck, error) {
+	a, err := oidc.New(ctx, oidc.Options{JWTAuthenticator: p.authenticator(), Client: client})
+	if err != nil {
+		return nil, fmt.Errorf("identity provider %s: %w", p.IssuerURL, err)
+	}
+	return a, nil
 }
 
 func (p *providers) drop(clusterID string) {
@@ -126,7 +136,7 @@ func (p Provider) authenticator() apiserver.JWTAuthenticator {
 }
 
 // await waits for the issuer's discovery document during first contact.
-func (v *verifier) await(ctx context.Context, a *Authenticator) {
+func (v verifier) await(ctx context.Context, a *Authenticator) {
 	for v.HealthCheck() != nil && a.Clock.Now().Before(v.until) {
 		select {
 		case <-ctx.Done():

@@ -103,7 +103,9 @@ func TestFargateMoves(t *testing.T) {
 
 func TestFargateSubnets(t *testing.T) {
 	w := newWorld(t)
-	w.active("dev", func(in *eks.CreateClusterInput) { in.ResourcesVpcConfig.SubnetIds = []string{"subnet-a", "subnet-public"} })
+	w.active("dev", func(in *eks.CreateClusterInput) {
+		in.ResourcesVpcConfig.SubnetIds = []string{"subnet-a", "subnet-public"}
+	})
 	p := w.fargateProfile("dev", "own", func(in *eks.CreateFargateProfileInput) { in.Subnets = nil })
 	if d := cmp.Diff([]string{"subnet-a"}, p.Subnets); d != "" {
 		t.Errorf("without subnets a profile takes the cluster's private ones: %s", d)
