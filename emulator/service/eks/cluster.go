@@ -86,8 +86,11 @@ func (s *Service) DeleteCluster(ctx context.Context, in *eks.DeleteClusterInput,
 		if len(Nodegroups.ListPrefix(tx, scope, ClusterPrefix(name))) > 0 {
 			return a.inUse("Cluster has nodegroups attached")
 		}
-		if len(FargateProfiles.ListPrefix(tx, scope, ClusterPrefix(name))) > 0 {
-			return a.inUse("Cluster has fargate profiles attached")
+		for _, p := range FargateProfiles.ListPrefix(tx, scope, ClusterPrefix(name)) {
+			if p.Resource.Status == ekstypes.FargateProfileStatusDeleting {
+				return a.inUse("Cannot delete because cluster %s currently has Fargate profile %s in status DELETING", name, *p.Resource.FargateProfileName)
+			}
+			return a.inUse("Cluster has Fargate Profiles in ACTIVE/CREATING state")
 		}
 		if c.UpdateID != "" {
 			return a.inUse("Cannot delete because cluster %s currently has an update in progress", name)

@@ -153,8 +153,12 @@ func earlierFargateProfile(r store.Reader, scope awsid.Scope, a about, req Reque
 }
 
 // oneFargateChange refuses a change while another profile of the cluster, or this
-// one, is being made or deleted: EKS makes clients take turns.
+// one, is being made or deleted, or the cluster is updated: EKS makes clients take
+// turns.
 func oneFargateChange(tx *store.Tx, scope awsid.Scope, a about, verb string) error {
+	if c := Clusters.Get(tx, scope, a.cluster); c.UpdateID != "" {
+		return a.inUse("Cannot %s Fargate Profile %s because cluster %s currently has an update in progress", verb, a.fargate, a.cluster)
+	}
 	for _, p := range FargateProfiles.ListPrefix(tx, scope, ClusterPrefix(a.cluster)) {
 		if p.changing() {
 			return a.inUse("Cannot %s Fargate Profile %s because cluster %s currently has Fargate profile %s in status %s",
@@ -216,7 +220,7 @@ func (s *Service) DeleteFargateProfile(ctx context.Context, in *eks.DeleteFargat
 		if p.Resource.Status == ekstypes.FargateProfileStatusDeleting {
 			return nil // the SDKs repeat what they got no answer to
 		}
-		if err := oneFargateChange(tx, scope, a, "delete"); err != nil {
+		if err := oneFargateChange(tx, scope, a, "Delete"); err != nil {
 			return err
 		}
 		p.Move(ekstypes.FargateProfileStatusDeleting)

@@ -57,14 +57,14 @@ func TestFargateProfileLife(t *testing.T) {
 		t.Errorf("the same request once more makes another: %s", d)
 	}
 	_, err := w.DeleteFargateProfile(w.ctx, &eks.DeleteFargateProfileInput{ClusterName: aws.String("dev"), FargateProfileName: aws.String("fp")})
-	wantError(t, err, "ResourceInUseException", "Cannot delete Fargate Profile fp because cluster dev currently has Fargate profile fp in status CREATING")
+	wantError(t, err, "ResourceInUseException", "Cannot Delete Fargate Profile fp because cluster dev currently has Fargate profile fp in status CREATING")
 	w.settleFargate("dev", "fp", ekstypes.FargateProfileStatusActive)
 	list := must(w.ListFargateProfiles(w.ctx, &eks.ListFargateProfilesInput{ClusterName: aws.String("dev")}))
 	if d := cmp.Diff([]string{"fp"}, list.FargateProfileNames); d != "" {
 		t.Error(d)
 	}
 	_, err = w.DeleteCluster(w.ctx, &eks.DeleteClusterInput{Name: aws.String("dev")})
-	wantError(t, err, "ResourceInUseException", "fargate profiles")
+	wantError(t, err, "ResourceInUseException", "Cluster has Fargate Profiles in ACTIVE/CREATING state")
 	arn := p.FargateProfileArn
 	must(w.TagResource(w.ctx, &eks.TagResourceInput{ResourceArn: arn, Tags: map[string]string{"c": "d"}}))
 	if d := must(w.DescribeFargateProfile(w.ctx, &eks.DescribeFargateProfileInput{ClusterName: aws.String("dev"), FargateProfileName: aws.String("fp")})); d.FargateProfile.Tags["c"] != "d" {

@@ -73,6 +73,8 @@ func refusalWorld(t *testing.T) (*world, map[string]string) {
 		w.fargateProfile("old", name)
 		w.settleFargate("old", name, ekstypes.FargateProfileStatusActive)
 	}
+	w.fargateProfile("rolled", "fp")
+	w.settleFargate("rolled", "fp", ekstypes.FargateProfileStatusActive)
 	w.upgraded("old", "1.33", 8*24*time.Hour)
 	w.upgraded("rolled", "1.33", 24*time.Hour)
 	back := must(w.UpdateClusterVersion(ctx, &eks.UpdateClusterVersionInput{Name: aws.String("rolled"), Version: aws.String("1.33")}))
