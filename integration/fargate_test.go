@@ -32,7 +32,9 @@ func (w *world) fargateProfile(t *testing.T, cluster, name, role string, selecto
 	if out.FargateProfile.Status != ekstypes.FargateProfileStatusCreating {
 		t.Fatalf("a new profile is %s, want CREATING", out.FargateProfile.Status)
 	}
-	err := eks.NewFargateProfileActiveWaiter(w.eks, func(o *eks.FargateProfileActiveWaiterOptions) { o.MinDelay, o.MaxDelay = 200*time.Millisecond, time.Second }).
+	err := eks.NewFargateProfileActiveWaiter(w.eks, func(o *eks.FargateProfileActiveWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 200*time.Millisecond, time.Second
+	}).
 		Wait(t.Context(), &eks.DescribeFargateProfileInput{ClusterName: &cluster, FargateProfileName: &name}, fargatePatience)
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +295,9 @@ func deleteFargateProfile(t *testing.T, w *world, k *kube, role string) {
 	if errorAs[*ekstypes.ResourceInUseException](err) == nil || !strings.Contains(err.Error(), "currently has Fargate profile fp in status DELETING") {
 		t.Errorf("another change meanwhile: %v", err)
 	}
-	err = eks.NewFargateProfileDeletedWaiter(w.eks, func(o *eks.FargateProfileDeletedWaiterOptions) { o.MinDelay, o.MaxDelay = 200*time.Millisecond, time.Second }).
+	err = eks.NewFargateProfileDeletedWaiter(w.eks, func(o *eks.FargateProfileDeletedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 200*time.Millisecond, time.Second
+	}).
 		Wait(ctx, &eks.DescribeFargateProfileInput{ClusterName: cluster, FargateProfileName: name}, fargatePatience)
 	if err != nil {
 		t.Fatal(err)

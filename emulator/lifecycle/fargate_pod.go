@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -82,7 +81,7 @@ func (l *Lifecycle) scheduleFargate(ctx context.Context, c *ekssvc.Cluster, rt *
 	if machine == nil {
 		var err error
 		if machine, err = l.makeFargateMachine(ctx, c, p, pod); err != nil {
-			return maxBackoff, errors.Join(l.unschedulable(ctx, rt, pod, "Fargate capacity is unavailable at this time: "+err.Error()))
+			return maxBackoff, l.unschedulable(ctx, rt, pod, "Fargate capacity is unavailable at this time: "+err.Error())
 		}
 	}
 	if err := l.joinFargate(ctx, c, rt, machine); err != nil {
