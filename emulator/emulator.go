@@ -167,7 +167,7 @@ func (e *Emulator) keys() sigv4.Keys { return sigv4.Chain{e.iam, e.sts, sigv4.Bu
 func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 	rec := records{e.store}
 	e.authn, err = authn.New(authn.Config{
-		Clusters: rec, Entries: rec, Instances: rec, ConfigMaps: awsAuth{e}, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log,
+		Clusters: rec, Entries: rec, Instances: rec, Providers: rec, ConfigMaps: awsAuth{e}, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log,
 	})
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 	cfg := embedded.Config{
 		Executable: e.cfg.Executable, RunDir: filepath.Join(e.cfg.DataDir, "clusters"), EtcdEndpoint: e.etcd.Endpoint(), Etcd: e.etcd.Client(),
 		ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(), Authenticator: e.authn, EgressSocket: e.egressSocket,
-		SimulatedWebhooks: e.cfg.SimulatedWebhooks, Log: e.log, Clock: e.cfg.Clock,
+		SimulatedWebhooks: e.cfg.SimulatedWebhooks, Admitter: admission{e}, Usage: usage{e}, Log: e.log, Clock: e.cfg.Clock,
 	}
 	if !e.cfg.NoSpare {
 		// Most VPCs are in 10.0.0.0/8, for which EKS chooses this service network.
@@ -189,7 +189,7 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 	e.backend = backend
 	e.eks, err = eks.New(eks.Config{
 		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam}, Keys: e.kms,
-		ClusterPorts: e.cfg.ClusterPorts, Versions: backend.Versions(),
+		ClusterPorts: e.cfg.ClusterPorts, Versions: backend.Versions(), Insights: insights{e},
 	})
 	return err
 }
@@ -263,6 +263,9 @@ func (e *Emulator) Close() error {
 	e.loops.stop()
 	if e.backend != nil {
 		errs = append(errs, e.backend.Close())
+	}
+	if e.authn != nil {
+		e.authn.Close()
 	}
 	if e.cancel != nil {
 		e.cancel()

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"github.com/ekslocal/ekslocal/emulator/authn"
 	"github.com/ekslocal/ekslocal/emulator/awsid"
@@ -23,6 +24,7 @@ var (
 	_ authn.Clusters  = records{}
 	_ authn.Entries   = records{}
 	_ authn.Instances = records{}
+	_ authn.Providers = records{}
 )
 
 func (r records) find(clusterID string) *eks.Cluster {
@@ -77,6 +79,24 @@ func (r records) PrivateDNSName(_ context.Context, scope awsid.Scope, id string)
 		return "", false
 	}
 	return *i.PrivateDnsName, true
+}
+
+// IdentityProvider implements authn.Providers.
+func (r records) IdentityProvider(_ context.Context, clusterID string) (authn.Provider, bool) {
+	c := r.find(clusterID)
+	if c == nil {
+		return authn.Provider{}, false
+	}
+	for _, p := range eks.IdentityProviders.ListPrefix(r.store, c.Scope, eks.ClusterPrefix(*c.Resource.Name)) {
+		if o := p.Resource; o.Status == ekstypes.ConfigStatusActive {
+			return authn.Provider{
+				IssuerURL: aws.ToString(o.IssuerUrl), ClientID: aws.ToString(o.ClientId), RequiredClaims: o.RequiredClaims,
+				UsernameClaim: aws.ToString(o.UsernameClaim), UsernamePrefix: aws.ToString(o.UsernamePrefix),
+				GroupsClaim: aws.ToString(o.GroupsClaim), GroupsPrefix: aws.ToString(o.GroupsPrefix),
+			}, true
+		}
+	}
+	return authn.Provider{}, false
 }
 
 // SigningKey implements oidc.Keys.

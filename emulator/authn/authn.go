@@ -1,5 +1,6 @@
-// Package authn turns the bearer tokens of `aws eks get-token` into Kubernetes
-// users, and answers what EKS access policies allow them.
+// Package authn turns the bearer tokens of `aws eks get-token`, and those of
+// clusters' OIDC identity providers, into Kubernetes users, and answers what EKS
+// access policies allow them.
 //
 // It plays both parts that EKS splits between aws-iam-authenticator and its
 // authorization webhook. Tokens are presigned STS requests; they are verified
@@ -91,6 +92,8 @@ type Config struct {
 	ConfigMaps ConfigMaps
 	// Instances nil resolves no instance.
 	Instances Instances
+	// Providers nil is clusters without OIDC identity providers.
+	Providers Providers
 	Keys      sigv4.Keys
 	Clock     clock.PassiveClock
 	Log       *slog.Logger
@@ -101,6 +104,8 @@ type Authenticator struct {
 	Config
 	verifier *sigv4.Verifier
 	policies map[string]accesspolicies.Policy // by ARN
+	// providers verify the tokens of the clusters' OIDC identity providers.
+	providers providers
 }
 
 var _ controlplane.Authenticator = (*Authenticator)(nil)
@@ -122,7 +127,7 @@ func New(c Config) (*Authenticator, error) {
 // that claims to be EKS's is logged with its reason and told as a *Denied.
 func (a *Authenticator) Authenticate(ctx context.Context, clusterID, token string) (controlplane.Identity, bool, error) {
 	if !isEKSToken(token) {
-		return controlplane.Identity{}, false, nil // some other authenticator's
+		return a.authenticateProvider(ctx, clusterID, token)
 	}
 	log := a.Log.With("cluster_id", clusterID)
 	c, ok := a.Clusters.Cluster(ctx, clusterID)

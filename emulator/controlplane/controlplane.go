@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/client-go/rest"
 )
 
@@ -33,6 +34,8 @@ type Spec struct {
 	Port int
 	// Issuer is the service-account issuer, an https URL ending in ID.
 	Issuer string
+	// Rollback lets Upgrade go to an older version, as EKS's version rollback does.
+	Rollback bool
 	// PKI is the cluster's key material; the caller keeps it, so that a control
 	// plane made again from the same Spec accepts the same clients.
 	PKI PKI
@@ -81,7 +84,8 @@ type Backend interface {
 	// Get answers ErrNotFound for a control plane that does not run.
 	Get(ctx context.Context, id string) (Info, error)
 	// Upgrade replaces the running control plane by one of spec.Version on the
-	// same data and the same port; clients see at most a GOAWAY.
+	// same data and the same port; clients see at most a GOAWAY. An older version
+	// takes spec.Rollback.
 	Upgrade(ctx context.Context, spec Spec) (Info, error)
 	// Delete stops the control plane and removes its data.
 	Delete(ctx context.Context, id string) error
@@ -182,4 +186,32 @@ type Authenticator interface {
 	// Authorize tells whether an EKS access policy allows the request; false is
 	// no opinion, for RBAC has been asked already.
 	Authorize(ctx context.Context, clusterID string, a Attributes) (allowed bool, reason string, err error)
+}
+
+// AdmissionHost is the host of the URLs of webhooks that EKS itself puts into
+// clusters. Nothing listens there: API servers ask the Admitter instead.
+const AdmissionHost = "127.0.0.1:21362"
+
+// Admitter answers the admission webhooks at AdmissionHost.
+type Admitter interface {
+	// Admit is asked on behalf of the webhook whose URL has the path. An error is one
+	// of calling the webhook, on which its failurePolicy decides.
+	Admit(ctx context.Context, clusterID, path string, r *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)
+}
+
+// DeprecatedUse counts one client's requests to one deprecated API since the last
+// report.
+type DeprecatedUse struct {
+	Group, Version, Resource string
+	// RemovedRelease is the minor version without the API, such as 1.38, empty if
+	// none is named.
+	RemovedRelease string
+	UserAgent      string
+	Count          int32
+	Last           time.Time
+}
+
+// UsageRecorder keeps what API servers report of deprecated APIs.
+type UsageRecorder interface {
+	RecordDeprecated(ctx context.Context, clusterID string, uses []DeprecatedUse) error
 }

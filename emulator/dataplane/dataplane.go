@@ -38,6 +38,18 @@ type Node struct {
 	// Resources are extended resources that device plugins would register, such
 	// as nvidia.com/gpu.
 	Resources corev1.ResourceList
+	// Fargate is set for the machine that Fargate gives to a single pod.
+	Fargate *Fargate
+}
+
+// Fargate is what a node of Fargate has that an instance has not. Such a node runs
+// one pod, which has the node's own address; no CNI runs on it.
+type Fargate struct {
+	ProviderID string
+	// MilliCPU and MemoryMiB are the capacity, of which all but what Kubernetes
+	// itself takes is the pod's.
+	MilliCPU  int64
+	MemoryMiB int64
 }
 
 // Addresses is the node's CNI: it gives each pod that is not on the host network

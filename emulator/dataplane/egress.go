@@ -88,7 +88,9 @@ func (f *Fleet) dial(address string) (func(net.Conn), error) {
 		if port == kubeletPort {
 			return func(c net.Conn) { f.kubelet.accept(c, n) }, nil
 		}
-		return f.dialHost(n, int32(port))
+		if n.Fargate == nil {
+			return f.dialHost(n, int32(port))
+		}
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {

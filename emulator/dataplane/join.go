@@ -32,7 +32,7 @@ func (f *Fleet) Join(ctx context.Context, n Node) error {
 	if old := f.node(n.Name); old != nil && old.InstanceID == n.InstanceID {
 		return nil
 	}
-	member := &node{Node: n, networkReady: !f.cfg.AwaitCNI, serving: &servingCert{}, images: map[string]bool{}}
+	member := &node{Node: n, networkReady: !f.cfg.AwaitCNI || n.Fargate != nil, serving: &servingCert{}, images: map[string]bool{}}
 	fresh, err := f.register(ctx, member)
 	if err != nil {
 		return fmt.Errorf("join node %s: %w", n.Name, err)
@@ -102,7 +102,7 @@ func (f *Fleet) renewNode(ctx context.Context, m *node, existing *corev1.Node) e
 			update.Labels = map[string]string{}
 		}
 		for k, v := range nodeLabels(f.cfg.ClusterName, Node{
-			Name: m.Name, Architecture: m.Architecture, InstanceType: m.InstanceType, Region: m.Region, Zone: m.Zone, ZoneID: m.ZoneID,
+			Name: m.Name, Architecture: m.Architecture, InstanceType: m.InstanceType, Region: m.Region, Zone: m.Zone, ZoneID: m.ZoneID, Fargate: m.Fargate,
 		}) {
 			update.Labels[k] = v
 		}
@@ -149,7 +149,7 @@ func (f *Fleet) adopt(ctx context.Context, name string) {
 	pods := f.podsOn(name)
 	for _, pod := range pods {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
-		if err != nil || pod.Spec.HostNetwork || isTerminal(pod.Status.Phase) {
+		if _, own := n.ownAddress(pod); err != nil || own || isTerminal(pod.Status.Phase) {
 			continue
 		}
 		// What the pod gets instead, or that it gets nothing, its own sync finds
@@ -195,7 +195,7 @@ func (f *Fleet) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("remove node %s: lease: %w", name, err)
 	}
 	instance := ""
-	if n != nil {
+	if n != nil && n.Fargate == nil {
 		instance = n.InstanceID
 	}
 	if err := f.collect(ctx, f.podsOn(name), instance); err != nil {

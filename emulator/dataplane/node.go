@@ -57,7 +57,12 @@ func nodeObject(clusterName string, n Node, networkReady bool, now time.Time) *c
 }
 
 // providerID is how Kubernetes names the EC2 instance.
-func providerID(n Node) string { return "aws:///" + n.Zone + "/" + n.InstanceID }
+func providerID(n Node) string {
+	if n.Fargate != nil {
+		return n.Fargate.ProviderID
+	}
+	return "aws:///" + n.Zone + "/" + n.InstanceID
+}
 
 func nodeAddresses(n Node) []corev1.NodeAddress {
 	return []corev1.NodeAddress{
@@ -71,6 +76,9 @@ func nodeAddresses(n Node) []corev1.NodeAddress {
 // node's own; the latter win, as with --node-labels, except where Kubernetes
 // would correct them.
 func nodeLabels(clusterName string, n Node) map[string]string {
+	if n.Fargate != nil {
+		return fargateLabels(n)
+	}
 	labels := map[string]string{}
 	maps.Copy(labels, n.Labels)
 	maps.Copy(labels, map[string]string{
@@ -97,6 +105,9 @@ func nodeLabels(clusterName string, n Node) map[string]string {
 // nodeadm's kube-reserved (CPU in tiers, 11 MiB a pod + 255 MiB, 1 GiB of disk)
 // and eviction thresholds of 100 MiB memory and 10 % disk.
 func resources(n Node) (capacity, allocatable corev1.ResourceList) {
+	if n.Fargate != nil {
+		return fargateResources(n.Fargate)
+	}
 	disk := n.DiskGiB
 	if disk == 0 {
 		disk = 20

@@ -304,8 +304,8 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 		return 0
 	}
 	had, _ := netip.ParseAddr(pod.Status.PodIP)
-	if pod.Spec.HostNetwork {
-		rec.ips = []netip.Addr{n.PrivateIP}
+	if ip, own := n.ownAddress(pod); own {
+		rec.ips = []netip.Addr{ip}
 		rec.network = sandboxSince(rec, now)
 		return 0
 	}

@@ -22,6 +22,7 @@ import (
 //	CREATING  every step of creation done -> ACTIVE; no success in createTimeout -> FAILED
 //	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING
 //	UPDATING  the update applied, or failed -> ACTIVE
+//	ACTIVE    in EKS Auto Mode, all nodes of a version rollback gone back -> UPDATING
 //	DELETING  everything of it gone -> no record
 //	FAILED    deletion -> DELETING
 
@@ -56,7 +57,11 @@ func (l *Lifecycle) reconcileCluster(ctx context.Context, k key) (time.Duration,
 	case ekstypes.ClusterStatusCreating, ekstypes.ClusterStatusPending:
 		return 0, l.createCluster(ctx, k, c)
 	case ekstypes.ClusterStatusActive:
-		return l.keepCluster(ctx, c)
+		again, err := l.keepCluster(ctx, c)
+		if err != nil || c.UpdateID == "" {
+			return again, err
+		}
+		return l.rollBackNodes(ctx, c)
 	case ekstypes.ClusterStatusUpdating:
 		if _, err := l.keepCluster(ctx, c); err != nil {
 			return 0, err

@@ -108,6 +108,7 @@ const minVisible = time.Second
 type Lifecycle struct {
 	Config
 	clusters, nodegroups, addons, instances *controller
+	fargates, fargatePods, insights         *controller
 
 	mu       sync.Mutex
 	runtimes map[string]*runtime // by cluster ID: control planes that run
@@ -122,6 +123,9 @@ func New(cfg Config) *Lifecycle {
 	l.clusters = newController("cluster", 4, cfg.Clock, cfg.Log, l.reconcileCluster)
 	l.nodegroups = newController("nodegroup", 4, cfg.Clock, cfg.Log, l.reconcileNodegroup)
 	l.addons = newController("addon", 4, cfg.Clock, cfg.Log, l.reconcileAddon)
+	l.fargates = newController("fargate profile", 2, cfg.Clock, cfg.Log, l.reconcileFargate)
+	l.fargatePods = newController("fargate pod", 8, cfg.Clock, cfg.Log, l.reconcileFargatePod)
+	l.insights = newController("insights", 2, cfg.Clock, cfg.Log, l.reconcileInsights)
 	l.instances = newController("instance", 16, cfg.Clock, cfg.Log, l.reconcileInstance)
 	return l
 }
@@ -132,6 +136,9 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.clusters.watch(l.Store, ekssvc.Clusters.Name(), nil)()
 	defer l.nodegroups.watch(l.Store, ekssvc.Nodegroups.Name(), nil)()
 	defer l.addons.watch(l.Store, ekssvc.Addons.Name(), nil)()
+	defer l.fargates.watch(l.Store, ekssvc.FargateProfiles.Name(), nil)()
+	defer l.insights.watch(l.Store, ekssvc.Clusters.Name(), nil)()
+	defer l.insights.watch(l.Store, ekssvc.InsightsRefreshes.Name(), nil)()
 	defer l.instances.watch(l.Store, ec2svc.Instances.Name(), nil)()
 	// A node group follows its instances: one that an outsider terminates is
 	// replaced.
@@ -145,7 +152,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.clusters.watch(l.Store, kmssvc.GrantsTable, l.clustersOfKey)()
 
 	var wg sync.WaitGroup
-	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances} {
+	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.fargates, l.fargatePods, l.insights} {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Go(func() { l.keys.fill(ctx, l.Log) })
@@ -164,6 +171,12 @@ func as(ctx context.Context, s awsid.Scope) context.Context {
 // instances, not as EKS, whose network interfaces belong to another account.
 func asNode(ctx context.Context, s awsid.Scope) context.Context {
 	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "vpc-cni"))
+}
+
+// asFargate returns a context in which Fargate calls EC2: its network interfaces
+// belong to an account of AWS's.
+func asFargate(ctx context.Context, s awsid.Scope) context.Context {
+	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "eks-fargate"))
 }
 
 // editCluster changes a cluster's record. f answers false to leave it alone; it

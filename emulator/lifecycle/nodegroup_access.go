@@ -28,7 +28,9 @@ func (l *Lifecycle) letNodesIn(ctx context.Context, c *ekssvc.Cluster, ng *ekssv
 		return err
 	}
 	if !ekssvc.UsesAccessEntries(c) {
-		return l.addAuthRow(ctx, rt, *ng.Resource.NodeRole)
+		return addAuthRow(ctx, rt, authRow{
+			RoleARN: *ng.Resource.NodeRole, Username: "system:node:{{EC2PrivateDNSName}}", Groups: []string{"system:bootstrappers", "system:nodes"},
+		})
 	}
 	role := ekssvc.Principal{ARN: *ng.Resource.NodeRole, ID: ng.NodeRoleID}
 	return l.Store.Update(ctx, func(tx *store.Tx) error {
@@ -68,7 +70,7 @@ func (l *Lifecycle) keepNodesOut(ctx context.Context, c *ekssvc.Cluster, ng *eks
 		if sharesRole(l.Store, ng) {
 			return nil
 		}
-		return l.removeAuthRow(ctx, rt, *ng.Resource.NodeRole)
+		return removeAuthRow(ctx, rt, *ng.Resource.NodeRole)
 	}
 	id := ekssvc.ChildID(*c.Resource.Name, *ng.Resource.NodeRole)
 	return l.Store.Update(ctx, func(tx *store.Tx) error {
@@ -96,18 +98,19 @@ type authRow struct {
 	Groups   []string `json:"groups"`
 }
 
-// addAuthRow adds the row for a node role, as EKS does for managed node groups. A
-// ConfigMap that cannot be parsed is left alone: it is the user's to mend.
-func (l *Lifecycle) addAuthRow(ctx context.Context, rt *runtime, role string) error {
+// addAuthRow adds a role's row, unless it has one, as EKS does for managed node
+// groups and Fargate. A ConfigMap that cannot be parsed is left alone: it is the
+// user's to mend.
+func addAuthRow(ctx context.Context, rt *runtime, row authRow) error {
 	return editAuth(ctx, rt, func(rows []authRow) []authRow {
-		if slices.ContainsFunc(rows, func(r authRow) bool { return r.RoleARN == role }) {
+		if slices.ContainsFunc(rows, func(r authRow) bool { return r.RoleARN == row.RoleARN }) {
 			return rows
 		}
-		return append(rows, authRow{RoleARN: role, Username: "system:node:{{EC2PrivateDNSName}}", Groups: []string{"system:bootstrappers", "system:nodes"}})
+		return append(rows, row)
 	})
 }
 
-func (l *Lifecycle) removeAuthRow(ctx context.Context, rt *runtime, role string) error {
+func removeAuthRow(ctx context.Context, rt *runtime, role string) error {
 	return editAuth(ctx, rt, func(rows []authRow) []authRow {
 		return slices.DeleteFunc(rows, func(r authRow) bool { return r.RoleARN == role })
 	})

@@ -38,6 +38,7 @@ type runtime struct {
 
 	nodes     cache.SharedIndexInformer
 	workloads workloads
+	fargate   *fargateRuntime
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -76,6 +77,10 @@ func (l *Lifecycle) ensureRuntime(c *ekssvc.Cluster, info controlplane.Info) (*r
 	for _, a := range ekssvc.Addons.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
 		l.addons.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *a.Resource.AddonName)})
 	}
+	for _, p := range ekssvc.FargateProfiles.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
+		l.fargates.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *p.Resource.FargateProfileName)})
+	}
+	l.insights.queue.Add(key{c.Scope, rt.name})
 	l.wakeInstances(rt)
 	return rt, nil
 }
@@ -123,6 +128,9 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	if rt.workloads, err = l.watchWorkloads(rt); err != nil {
 		return nil, err
 	}
+	if rt.fargate, err = l.newFargateRuntime(rt); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(asNode(context.Background(), c.Scope))
 	rt.cancel = cancel
 	var wg sync.WaitGroup
@@ -139,6 +147,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	wg.Go(func() { rt.followAWSAuth(ctx, func() { l.wakeInstances(rt) }) })
 	wg.Go(func() { rt.nodes.RunWithContext(ctx) })
 	wg.Go(func() { rt.workloads.run(ctx) })
+	wg.Go(func() { rt.fargate.run(ctx) })
 	context.AfterFunc(ctx, func() { egress.Close() })
 	go func() { wg.Wait(); close(rt.done) }()
 	return rt, nil

@@ -20,8 +20,11 @@ func (l *Lifecycle) updateCluster(ctx context.Context, c *ekssvc.Cluster) (time.
 	if u == nil { // nothing to wait for: a record of an older emulator
 		return 0, l.finishClusterUpdate(ctx, c)
 	}
-	if u.Resource.Type == ekstypes.UpdateTypeVersionUpdate && c.RunningVersion != c.DesiredVersion {
-		info, err := l.Backend.Upgrade(ctx, l.spec(c, c.DesiredVersion))
+	back := u.Resource.Type == ekstypes.UpdateTypeVersionRollback
+	if (back || u.Resource.Type == ekstypes.UpdateTypeVersionUpdate) && c.RunningVersion != c.DesiredVersion {
+		spec := l.spec(c, c.DesiredVersion)
+		spec.Rollback = back
+		info, err := l.Backend.Upgrade(ctx, spec)
 		if err != nil {
 			return 0, fmt.Errorf("update to %s: %w", c.DesiredVersion, err)
 		}
@@ -42,7 +45,7 @@ func (l *Lifecycle) finishClusterUpdate(ctx context.Context, c *ekssvc.Cluster) 
 			return nil
 		}
 		if now.RunningVersion != "" && now.RunningVersion != aws.ToString(now.Resource.Version) {
-			now.Resource.Version = aws.String(now.RunningVersion)
+			noteVersion(now, l.Clock.Now())
 			if v, ok := eksversions.Get(now.RunningVersion); ok {
 				now.Resource.PlatformVersion = aws.String(v.PlatformVersion)
 			}
@@ -50,6 +53,18 @@ func (l *Lifecycle) finishClusterUpdate(ctx context.Context, c *ekssvc.Cluster) 
 		now.Resource.Status, now.UpdateID = ekstypes.ClusterStatusActive, ""
 		ekssvc.Clusters.Put(tx, c.Scope, name, now)
 		ekssvc.FinishUpdate(tx, c.Scope, name, c.UpdateID)
+		ekssvc.FinishIdentityProvider(tx, c.Scope, name)
 		return nil
 	})
+}
+
+// noteVersion shows the version that runs, and remembers the way back from an
+// update.
+func noteVersion(c *ekssvc.Cluster, now time.Time) {
+	from, to := aws.ToString(c.Resource.Version), c.RunningVersion
+	c.UpgradedFrom, c.UpgradedAt = "", nil
+	if eksversions.Compare(from, to) < 0 {
+		c.UpgradedFrom, c.UpgradedAt = from, &now
+	}
+	c.Resource.Version = &to
 }

@@ -207,6 +207,17 @@ func testUpgrade(t *testing.T, h Harness) {
 	if _, err := h.Backend.Upgrade(ctx, older); err == nil {
 		t.Error("Upgrade to an older version succeeded")
 	}
+	older.Rollback = true
+	info, err := h.Backend.Upgrade(ctx, older)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(info.GitVersion, "v"+older.Version+".") {
+		t.Errorf("GitVersion after the rollback is %q", info.GitVersion)
+	}
+	if h.Serves && !hasNamespace(t, made, "marker") {
+		t.Error("the rollback lost data, or the earlier client's access")
+	}
 }
 
 func testRestart(t *testing.T, h Harness) {

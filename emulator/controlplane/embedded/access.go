@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
@@ -26,7 +27,16 @@ import (
 const (
 	PathAuthenticate = "/authenticate" // TokenQuestion -> TokenAnswer
 	PathAuthorize    = "/authorize"    // controlplane.Attributes -> AccessAnswer
+	// PathAdmit, followed by the path of a webhook's URL: AdmissionReview ->
+	// AdmissionReview.
+	PathAdmit = "/admit"
+	// PathDeprecated: []controlplane.DeprecatedUse -> null.
+	PathDeprecated = "/deprecated"
 )
+
+// AWSTokenPrefix begins the tokens of aws eks get-token. Others that are asked
+// about are of OIDC identity providers.
+const AWSTokenPrefix = "k8s-aws-v1."
 
 // TokenQuestion asks whose token it is.
 type TokenQuestion struct{ Token string }
@@ -52,6 +62,8 @@ const maxQuestion = 2 << 20
 type accessServer struct {
 	id    string
 	auth  controlplane.Authenticator
+	admit controlplane.Admitter
+	usage controlplane.UsageRecorder
 	log   *slog.Logger
 	lines io.Writer
 	clock clock.PassiveClock
@@ -68,6 +80,12 @@ func (s *accessServer) serve(conn net.Conn) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+PathAuthenticate, s.authenticate)
 	mux.HandleFunc("POST "+PathAuthorize, s.authorize)
+	if s.admit != nil {
+		mux.HandleFunc("POST "+PathAdmit+"/{path...}", s.review)
+	}
+	if s.usage != nil {
+		mux.HandleFunc("POST "+PathDeprecated, s.deprecated)
+	}
 	srv := &http2.Server{MaxConcurrentStreams: 10000}
 	srv.ServeConn(peekedConn{conn, in}, &http2.ServeConnOpts{Handler: mux, BaseConfig: &http.Server{
 		Handler: mux, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -93,6 +111,7 @@ func (s *accessServer) authenticate(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &denied):
 		s.signed(denied.Extra)
 		s.line("warning", "access denied", "arn", first(denied.Extra["canonicalArn"]), "error", denied.Reason)
+	case err == nil && !strings.HasPrefix(q.Token, AWSTokenPrefix): // not the authenticator's business on EKS
 	case err != nil:
 		s.line("error", "could not authenticate", "error", err.Error())
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -129,6 +148,35 @@ func (s *accessServer) authorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeAnswer(w, AccessAnswer{Allowed: allowed, Reason: reason})
+}
+
+func (s *accessServer) review(w http.ResponseWriter, r *http.Request) {
+	var review admissionv1.AdmissionReview
+	if !readQuestion(w, r, &review) {
+		return
+	}
+	if review.Request == nil {
+		http.Error(w, "admission review without a request", http.StatusBadRequest)
+		return
+	}
+	answer, err := s.admit.Admit(r.Context(), s.id, r.PathValue("path"), review.Request)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeAnswer(w, admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: answer})
+}
+
+func (s *accessServer) deprecated(w http.ResponseWriter, r *http.Request) {
+	var uses []controlplane.DeprecatedUse
+	if !readQuestion(w, r, &uses) {
+		return
+	}
+	if err := s.usage.RecordDeprecated(r.Context(), s.id, uses); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeAnswer(w, nil)
 }
 
 // plainValue is what logrus writes without quotes.

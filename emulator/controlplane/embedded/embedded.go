@@ -52,6 +52,10 @@ type Config struct {
 	CertHosts []string
 	// Authenticator answers for AWS identities.
 	Authenticator controlplane.Authenticator
+	// Admitter answers EKS's own admission webhooks, Usage keeps what is reported of
+	// deprecated APIs; nil ones do not.
+	Admitter controlplane.Admitter
+	Usage    controlplane.UsageRecorder
 	// EgressSocket names the unix socket on which the data plane answers HTTP CONNECT
 	// for a cluster's nodes, pods and services. It need not exist yet. Nil or an
 	// empty name: the API server dials them itself.

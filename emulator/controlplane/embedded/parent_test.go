@@ -122,7 +122,7 @@ func TestListenSaysThatThePortIsTaken(t *testing.T) {
 type oneAnswer struct{ err error }
 
 func (o oneAnswer) Authenticate(_ context.Context, id, token string) (controlplane.Identity, bool, error) {
-	return controlplane.Identity{Username: id + "/" + token}, token == "good", o.err
+	return controlplane.Identity{Username: id + "/" + token}, token == "k8s-aws-v1.good", o.err
 }
 
 func (o oneAnswer) Authorize(_ context.Context, _ string, a controlplane.Attributes) (bool, string, error) {
@@ -135,10 +135,10 @@ func TestAccessServer(t *testing.T) {
 		err                        error
 		status                     int
 	}{
-		{"known", PathAuthenticate, `{"Token":"good"}`, `"OK":true`, nil, 200},
-		{"unknown", PathAuthenticate, `{"Token":"bad"}`, `"OK":false`, nil, 200},
-		{"denied", PathAuthenticate, `{"Token":"good"}`, `"OK":false`, &controlplane.Denied{Reason: "ARN is not mapped"}, 200},
-		{"failure", PathAuthenticate, `{"Token":"good"}`, "boom", errors.New("boom"), 500},
+		{"known", PathAuthenticate, `{"Token":"k8s-aws-v1.good"}`, `"OK":true`, nil, 200},
+		{"unknown", PathAuthenticate, `{"Token":"k8s-aws-v1.bad"}`, `"OK":false`, nil, 200},
+		{"denied", PathAuthenticate, `{"Token":"k8s-aws-v1.good"}`, `"OK":false`, &controlplane.Denied{Reason: "ARN is not mapped"}, 200},
+		{"failure", PathAuthenticate, `{"Token":"k8s-aws-v1.good"}`, "boom", errors.New("boom"), 500},
 		{"allowed", PathAuthorize, `{"Verb":"get"}`, `{"Allowed":true,"Reason":"because"}`, nil, 200},
 		{"not allowed", PathAuthorize, `{"Verb":"delete"}`, `"Allowed":false`, nil, 200},
 		{"malformed", PathAuthorize, `{`, "malformed", nil, 400},

@@ -232,7 +232,7 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	if socket == nil {
 		return controlplane.Info{}, controlplane.ErrNotFound
 	}
-	if older(spec.Version, was.Version) {
+	if older(spec.Version, was.Version) && !spec.Rollback {
 		return controlplane.Info{}, fmt.Errorf("control plane runs %s already", was.Version)
 	}
 	if spec.Version == was.Version && old != nil && old.alive() {

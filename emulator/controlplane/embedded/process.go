@@ -144,7 +144,7 @@ func (b *Backend) answer(id, dir string, conn net.Conn) {
 		return
 	}
 	defer lines.Close()
-	s := &accessServer{id: id, auth: b.cfg.Authenticator, log: b.cfg.Log, lines: lines, clock: b.cfg.Clock}
+	s := &accessServer{id: id, auth: b.cfg.Authenticator, admit: b.cfg.Admitter, usage: b.cfg.Usage, log: b.cfg.Log, lines: lines, clock: b.cfg.Clock}
 	s.serve(conn)
 }
 

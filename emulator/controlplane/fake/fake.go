@@ -240,9 +240,9 @@ func (b *Backend) Upgrade(ctx context.Context, spec controlplane.Spec) (controlp
 	}
 	versions := b.Versions()
 	switch was, want := slices.Index(versions, p.spec.Version), slices.Index(versions, spec.Version); {
-	case want < was:
+	case want < was && !spec.Rollback:
 		return controlplane.Info{}, fmt.Errorf("control plane runs %s already", p.spec.Version)
-	case want > was || p.info.PID == 0:
+	case want != was || p.info.PID == 0:
 		p = b.start(spec)
 	}
 	return p.copy(), nil

@@ -123,6 +123,9 @@ func (s *Service) migrateToAccessEntries(tx *store.Tx, c *Cluster) {
 		role := Principal{ARN: *n.Resource.NodeRole, ID: n.NodeRoleID}
 		EnsureNodeEntry(tx, c, role, NodeEntryType(n.Resource.AmiType), *s.now())
 	}
+	for _, p := range FargateProfiles.ListPrefix(tx, c.Scope, ClusterPrefix(*c.Resource.Name)) {
+		EnsureNodeEntry(tx, c, Principal{ARN: *p.Resource.PodExecutionRoleArn, ID: p.RoleID}, EntryFargateLinux, *s.now())
+	}
 }
 
 // NodeEntryType is the type of the access entry of a managed node group's role.

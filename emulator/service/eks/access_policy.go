@@ -80,7 +80,7 @@ func (s *Service) checkPolicy(a about, arn, entryType string) error {
 			return nil
 		}
 	}
-	return a.invalidRequest("The access policy %s cannot be associated with an access entry of type %s.", arn, entryType)
+	return a.invalidParameter("This operation can only be performed on Access Entries with a type of %q.", EntryStandard)
 }
 
 func accessScope(a about, in *ekstypes.AccessScope) (*ekstypes.AccessScope, error) {

@@ -2,6 +2,7 @@ package eks
 
 import (
 	"context"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
@@ -85,6 +86,12 @@ func (s *Service) DeleteCluster(ctx context.Context, in *eks.DeleteClusterInput,
 		if len(Nodegroups.ListPrefix(tx, scope, ClusterPrefix(name))) > 0 {
 			return a.inUse("Cluster has nodegroups attached")
 		}
+		for _, p := range FargateProfiles.ListPrefix(tx, scope, ClusterPrefix(name)) {
+			if p.Resource.Status == ekstypes.FargateProfileStatusDeleting {
+				return a.inUse("Cannot delete because cluster %s currently has Fargate profile %s in status DELETING", name, *p.Resource.FargateProfileName)
+			}
+			return a.inUse("Cluster has Fargate Profiles in ACTIVE/CREATING state")
+		}
 		if c.UpdateID != "" {
 			return a.inUse("Cannot delete because cluster %s currently has an update in progress", name)
 		}
@@ -118,5 +125,19 @@ func DeleteClusterRecords(tx *store.Tx, scope awsid.Scope, name string) {
 	for _, u := range Updates.ListPrefix(tx, scope, prefix) {
 		Updates.Delete(tx, scope, ChildID(name, *u.Resource.Id))
 	}
+	deleteWithin(tx, FargateProfiles, scope, prefix)
+	deleteWithin(tx, FargateNodes, scope, prefix)
+	deleteWithin(tx, IdentityProviders, scope, prefix)
+	deleteWithin(tx, Insights, scope, prefix)
+	deleteWithin(tx, DeprecatedUses, scope, prefix)
+	InsightsRefreshes.Delete(tx, scope, name)
 	Clusters.Delete(tx, scope, name)
+}
+
+func deleteWithin[T any](tx *store.Tx, t store.Table[T], scope awsid.Scope, prefix string) {
+	for k := range t.All(tx) {
+		if k.Scope == scope && strings.HasPrefix(k.ID, prefix) {
+			t.Delete(tx, scope, k.ID)
+		}
+	}
 }

@@ -220,7 +220,10 @@ func setAccessConfig(a about, c *Cluster, in *ekstypes.CreateAccessConfigRequest
 	if !slices.Contains(mode.Values(), mode) {
 		return a.invalidParameter("Unsupported authentication mode %s", mode)
 	}
-	c.CreatorIsAdmin = bootstrapsCreator(in) && mode == ekstypes.AuthenticationModeConfigMap
+	if mode == ekstypes.AuthenticationModeConfigMap && !bootstrapsCreator(in) {
+		return a.invalidParameter("bootstrapClusterCreatorAdminPermissions must be true if cluster authentication mode is set to CONFIG_MAP")
+	}
+	c.CreatorIsAdmin = mode == ekstypes.AuthenticationModeConfigMap
 	c.Resource.AccessConfig = &ekstypes.AccessConfigResponse{AuthenticationMode: mode}
 	return nil
 }

@@ -23,6 +23,9 @@ type clusterChange struct {
 	kind   ekstypes.UpdateType
 	params []ekstypes.UpdateParam
 	apply  func(tx *store.Tx, c *Cluster) error
+	// active leaves the cluster ACTIVE: nodes go first, and the lifecycle makes it
+	// UPDATING when the control plane's turn comes.
+	active bool
 }
 
 // UpdateClusterConfig implements eks:UpdateClusterConfig.
@@ -82,7 +85,9 @@ func (s *Service) startClusterUpdate(ctx context.Context, a about, req Request, 
 		if err := change.apply(tx, c); err != nil {
 			return err
 		}
-		c.Resource.Status = ekstypes.ClusterStatusUpdating
+		if !change.active {
+			c.Resource.Status = ekstypes.ClusterStatusUpdating
+		}
 		c.UpdateID = *u.Resource.Id
 		c.Generation++
 		Clusters.Put(tx, scope, a.cluster, c)

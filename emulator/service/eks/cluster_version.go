@@ -27,18 +27,39 @@ func (s *Service) UpdateClusterVersion(ctx context.Context, in *eks.UpdateCluste
 		return nil, err
 	}
 	scope := awsid.CallerFrom(ctx).Scope
-	if _, err := readCluster(s.store, scope, a.cluster); err != nil {
+	c, err := readCluster(s.store, scope, a.cluster)
+	if err != nil {
 		return nil, err
 	}
-	to := aws.ToString(in.Version)
-	if to == "" {
+	if aws.ToString(in.Version) == "" {
 		return nil, a.invalidParameter("version must be specified.")
 	}
 	if old, err := earlierUpdate(s.store, scope, a, req); err != nil || old != nil {
 		return versionUpdateOutput(old), err
 	}
+	change, err := s.versionChange(ctx, a, c, in)
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.startClusterUpdate(ctx, a, req, change)
+	if err != nil {
+		return nil, err
+	}
+	return versionUpdateOutput(u), nil
+}
+
+// versionChange is the update of a cluster to the next minor version, or back to
+// the one before.
+func (s *Service) versionChange(ctx context.Context, a about, now *Cluster, in *eks.UpdateClusterVersionInput) (clusterChange, error) {
+	to := *in.Version
 	v, known := eksversions.Get(to)
-	change := clusterChange{
+	if n, ok := eksversions.Minors(aws.ToString(now.Resource.Version), to); known && ok && n == -1 {
+		return s.rollbackChange(ctx, a, now, v, in)
+	}
+	if in.RollbackConfig != nil {
+		return clusterChange{}, a.invalidParameter("rollbackConfig can only be specified for a version rollback.")
+	}
+	return clusterChange{
 		kind: ekstypes.UpdateTypeVersionUpdate,
 		params: []ekstypes.UpdateParam{
 			param(ekstypes.UpdateParamTypeVersion, to), param(ekstypes.UpdateParamTypePlatformVersion, v.PlatformVersion),
@@ -46,7 +67,7 @@ func (s *Service) UpdateClusterVersion(ctx context.Context, in *eks.UpdateCluste
 		apply: func(tx *store.Tx, c *Cluster) error {
 			from := *c.Resource.Version
 			if n, ok := eksversions.Minors(from, to); !known || !ok || n != 1 {
-				return a.invalidParameter("Unsupported Kubernetes minor version update from %s to %s", from, to)
+				return noVersionPath(a, from, to)
 			}
 			if !slices.Contains(s.versions, to) {
 				return a.invalidParameter("Unsupported Kubernetes minor version update from %s to %s: the control planes of this emulator serve %s",
@@ -55,12 +76,11 @@ func (s *Service) UpdateClusterVersion(ctx context.Context, in *eks.UpdateCluste
 			c.DesiredVersion = to
 			return checkNodeSkew(tx, a, c, to)
 		},
-	}
-	u, err := s.startClusterUpdate(ctx, a, req, change)
-	if err != nil {
-		return nil, err
-	}
-	return versionUpdateOutput(u), nil
+	}, nil
+}
+
+func noVersionPath(a about, from, to string) error {
+	return a.invalidParameter("Unsupported Kubernetes minor version update from %s to %s", from, to)
 }
 
 func versionUpdateOutput(u *Update) *eks.UpdateClusterVersionOutput {

@@ -11,7 +11,7 @@ import (
 
 // about names the resource that an error is about; EKS's errors carry it as
 // members beside the message.
-type about struct{ cluster, nodegroup, addon string }
+type about struct{ cluster, nodegroup, addon, fargate string }
 
 func ptrOrNil(s string) *string {
 	if s == "" {
@@ -23,7 +23,7 @@ func ptrOrNil(s string) *string {
 func (a about) invalidParameter(format string, args ...any) error {
 	return &ekstypes.InvalidParameterException{
 		Message:     aws.String(fmt.Sprintf(format, args...)),
-		ClusterName: ptrOrNil(a.cluster), NodegroupName: ptrOrNil(a.nodegroup), AddonName: ptrOrNil(a.addon),
+		ClusterName: ptrOrNil(a.cluster), NodegroupName: ptrOrNil(a.nodegroup), AddonName: ptrOrNil(a.addon), FargateProfileName: ptrOrNil(a.fargate),
 	}
 }
 
@@ -37,7 +37,7 @@ func (a about) invalidRequest(format string, args ...any) error {
 func (a about) notFound(format string, args ...any) error {
 	return &ekstypes.ResourceNotFoundException{
 		Message:     aws.String(fmt.Sprintf(format, args...)),
-		ClusterName: ptrOrNil(a.cluster), NodegroupName: ptrOrNil(a.nodegroup), AddonName: ptrOrNil(a.addon),
+		ClusterName: ptrOrNil(a.cluster), NodegroupName: ptrOrNil(a.nodegroup), AddonName: ptrOrNil(a.addon), FargateProfileName: ptrOrNil(a.fargate),
 	}
 }
 

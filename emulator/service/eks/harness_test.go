@@ -55,6 +55,7 @@ func newWorld(t *testing.T) *world {
 			roleARN("node"):    {"AROANODE", []string{nodeService}},
 			roleARN("pod"):     {"AROAPOD", []string{podsService}},
 			roleARN("admin"):   {"AROAADMIN", nil},
+			roleARN("fargate"): {"AROAFARGATE", []string{fargateService}},
 		},
 	}
 	w.Service, err = New(Config{
@@ -94,6 +95,7 @@ func newFakeEC2() *fakeEC2 {
 		{"subnet-a", "vpc-1", "us-east-1a", "use1-az6"}, {"subnet-b", "vpc-1", "us-east-1b", "use1-az1"}, {"subnet-c", "vpc-1", "us-east-1c", "use1-az2"},
 		{"subnet-a2", "vpc-1", "us-east-1a", "use1-az6"}, {"subnet-e", "vpc-1", "us-east-1e", "use1-az3"},
 		{"subnet-x", "vpc-2", "us-east-1a", "use1-az6"}, {"subnet-y", "vpc-2", "us-east-1b", "use1-az1"}, {"subnet-full", "vpc-1", "us-east-1b", "use1-az1"},
+		{"subnet-public", "vpc-1", "us-east-1c", "use1-az2"},
 	} {
 		free := int32(250)
 		if s[0] == "subnet-full" {
@@ -134,6 +136,14 @@ func (f *fakeEC2) DescribeSecurityGroups(_ context.Context, in *ec2.DescribeSecu
 		out.SecurityGroups = append(out.SecurityGroups, ec2types.SecurityGroup{GroupId: aws.String(id), VpcId: aws.String(vpc)})
 	}
 	return out, nil
+}
+
+// DescribeRouteTables answers that subnet-public has a route to the internet.
+func (f *fakeEC2) DescribeRouteTables(context.Context, *ec2.DescribeRouteTablesInput, ...func(*ec2.Options)) (*ec2.DescribeRouteTablesOutput, error) {
+	return &ec2.DescribeRouteTablesOutput{RouteTables: []ec2types.RouteTable{
+		{Associations: []ec2types.RouteTableAssociation{{Main: aws.Bool(true)}}, Routes: []ec2types.Route{{GatewayId: aws.String("local")}}},
+		{Associations: []ec2types.RouteTableAssociation{{SubnetId: aws.String("subnet-public")}}, Routes: []ec2types.Route{{GatewayId: aws.String("igw-1")}}},
+	}}, nil
 }
 
 func (f *fakeEC2) DescribeAvailabilityZones(context.Context, *ec2.DescribeAvailabilityZonesInput, ...func(*ec2.Options)) (*ec2.DescribeAvailabilityZonesOutput, error) {

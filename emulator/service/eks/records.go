@@ -4,6 +4,7 @@ package eks
 
 import (
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
@@ -79,6 +80,13 @@ type Cluster struct {
 	// it should run.
 	RunningVersion string
 	DesiredVersion string
+	// UpgradedFrom is the version from which the cluster was last updated to its
+	// present one, and UpgradedAt when; empty if it was made at it. EKS goes back
+	// that way for a week.
+	UpgradedFrom string
+	UpgradedAt   *time.Time
+	// RollbackTimeout bounds the nodes' part of a version rollback in progress.
+	RollbackTimeout time.Duration
 	// Bootstrapped tells that the objects every new cluster has are in it; set by
 	// the lifecycle.
 	Bootstrapped bool

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"k8s.io/utils/clock"
 
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/fixtures/accesspolicies"
 	"github.com/ekslocal/ekslocal/fixtures/eksversions"
@@ -21,6 +22,7 @@ type EC2 interface {
 	DescribeVpcs(context.Context, *ec2.DescribeVpcsInput, ...func(*ec2.Options)) (*ec2.DescribeVpcsOutput, error)
 	DescribeSubnets(context.Context, *ec2.DescribeSubnetsInput, ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error)
 	DescribeSecurityGroups(context.Context, *ec2.DescribeSecurityGroupsInput, ...func(*ec2.Options)) (*ec2.DescribeSecurityGroupsOutput, error)
+	DescribeRouteTables(context.Context, *ec2.DescribeRouteTablesInput, ...func(*ec2.Options)) (*ec2.DescribeRouteTablesOutput, error)
 	DescribeAvailabilityZones(context.Context, *ec2.DescribeAvailabilityZonesInput, ...func(*ec2.Options)) (*ec2.DescribeAvailabilityZonesOutput, error)
 	DescribeInstanceTypes(context.Context, *ec2.DescribeInstanceTypesInput, ...func(*ec2.Options)) (*ec2.DescribeInstanceTypesOutput, error)
 }
@@ -48,8 +50,13 @@ type Principal struct {
 	TrustsService func(service string) bool
 }
 
-// Config is what a Service is made from. All fields but LaunchTemplates and Keys are
-// required.
+// InsightsChecker computes a cluster's insights anew, from the cluster itself.
+type InsightsChecker interface {
+	CheckInsights(ctx context.Context, scope awsid.Scope, cluster string) error
+}
+
+// Config is what a Service is made from. All fields but LaunchTemplates, Keys and
+// Insights are required.
 type Config struct {
 	Store *store.Store
 	Clock clock.PassiveClock
@@ -61,6 +68,9 @@ type Config struct {
 	IAM             IAM
 	// Keys nil takes every key of an encryption configuration.
 	Keys Keys
+	// Insights is asked before a version rollback; without it the insights of the
+	// latest refresh decide.
+	Insights InsightsChecker
 	// ClusterPorts is the inclusive range of TCP ports for API servers.
 	ClusterPorts [2]int
 	// Versions are the Kubernetes minor versions that the control-plane backend
@@ -78,6 +88,7 @@ type Service struct {
 	launchTemplates LaunchTemplates
 	iam             IAM
 	keys            Keys
+	insights        InsightsChecker
 	ports           [2]int
 	versions        []string // oldest first
 	policies        []accesspolicies.Policy
@@ -102,7 +113,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	return &Service{
 		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, ec2: cfg.EC2, launchTemplates: cfg.LaunchTemplates,
-		iam: cfg.IAM, keys: cfg.Keys, ports: cfg.ClusterPorts, versions: versions, policies: policies,
+		iam: cfg.IAM, keys: cfg.Keys, insights: cfg.Insights, ports: cfg.ClusterPorts, versions: versions, policies: policies,
 	}, nil
 }
 

@@ -43,6 +43,15 @@ func changeTags(r store.Reader, tx *store.Tx, scope awsid.Scope, arn string, f f
 		return tagged(Nodegroups, r, tx, scope, ChildID(cluster, name), arn, func(n *Nodegroup) (*string, *map[string]string) { return n.Resource.NodegroupArn, &n.Resource.Tags }, f)
 	case "addon":
 		return tagged(Addons, r, tx, scope, ChildID(cluster, name), arn, func(d *Addon) (*string, *map[string]string) { return d.Resource.AddonArn, &d.Resource.Tags }, f)
+	case "fargateprofile":
+		return tagged(FargateProfiles, r, tx, scope, ChildID(cluster, name), arn, func(p *FargateProfile) (*string, *map[string]string) {
+			return p.Resource.FargateProfileArn, &p.Resource.Tags
+		}, f)
+	case "identityproviderconfig": // <cluster>/oidc/<name>/<id>
+		name, _, _ := strings.Cut(strings.TrimPrefix(child, "oidc/"), "/")
+		return tagged(IdentityProviders, r, tx, scope, ChildID(cluster, name), arn, func(p *IdentityProvider) (*string, *map[string]string) {
+			return p.Resource.IdentityProviderConfigArn, &p.Resource.Tags
+		}, f)
 	case "podidentityassociation":
 		return tagged(PodIdentityAssociations, r, tx, scope, ChildID(cluster, name), arn, func(a *PodIdentityAssociation) (*string, *map[string]string) {
 			return a.Resource.AssociationArn, &a.Resource.Tags

@@ -72,7 +72,7 @@ func FinishUpdate(tx *store.Tx, scope awsid.Scope, cluster, updateID string, err
 
 // updateTarget resolves the optional names in ListUpdates and DescribeUpdate.
 func (s *Service) updateTarget(scope awsid.Scope, cluster, nodegroup, addon *string) (about, error) {
-	a := about{aws.ToString(cluster), aws.ToString(nodegroup), aws.ToString(addon)}
+	a := about{cluster: aws.ToString(cluster), nodegroup: aws.ToString(nodegroup), addon: aws.ToString(addon)}
 	if _, err := readCluster(s.store, scope, a.cluster); err != nil {
 		return a, err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,7 +34,6 @@ import (
 )
 
 const (
-	awsTokenPrefix = "k8s-aws-v1."
 	// awsTokenTTL is how long an accepted token is not asked about again. Access
 	// that was taken away ends within it.
 	awsTokenTTL = 5 * time.Second
@@ -84,14 +84,30 @@ func (a *access) ask(ctx context.Context, path string, question, answer any) err
 	return json.NewDecoder(res.Body).Decode(answer)
 }
 
+// forward passes a webhook's call on to the parent.
+func (a *access) forward(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, "http://ekslocal"+embedded.PathAdmit+r.URL.Path, r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return a.client.Do(req)
+}
+
 // AuthenticateToken answers for the tokens of aws eks get-token only.
 func (a *access) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-	if !strings.HasPrefix(token, awsTokenPrefix) {
+	if !strings.HasPrefix(token, embedded.AWSTokenPrefix) {
 		return nil, false, nil
 	}
+	return a.whose(ctx, token)
+}
+
+func (a *access) whose(ctx context.Context, token string) (*authenticator.Response, bool, error) {
 	var r embedded.TokenAnswer
 	if err := a.ask(ctx, embedded.PathAuthenticate, embedded.TokenQuestion{Token: token}, &r); err != nil {
-		return nil, false, fmt.Errorf("asking about an AWS token: %w", err)
+		return nil, false, fmt.Errorf("asking about a token: %w", err)
 	}
 	if !r.OK {
 		return nil, false, nil
@@ -101,14 +117,50 @@ func (a *access) AuthenticateToken(ctx context.Context, token string) (*authenti
 	}}, true, nil
 }
 
+// providerTokens asks about the tokens of OIDC identity providers: JWTs that the
+// cluster did not issue itself.
+type providerTokens struct {
+	*access
+	issuer string // the cluster's own
+}
+
+func (p providerTokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	if iss := issuerOf(token); iss == "" || iss == p.issuer {
+		return nil, false, nil
+	}
+	return p.whose(ctx, token)
+}
+
+// issuerOf reads a JWT's issuer without a look at its signature, empty for what is
+// no JWT.
+func issuerOf(token string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	b, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	if json.Unmarshal(b, &claims) != nil {
+		return ""
+	}
+	return claims.Issuer
+}
+
 // authenticator puts AWS tokens and the controllers' before what the API server
-// accepts anyway.
-func (a *access) authenticator(ids *controllerIdentities, existing authenticator.Request) authenticator.Request {
+// accepts anyway, and those of identity providers after it.
+func (a *access) authenticator(ids *controllerIdentities, issuer string, existing authenticator.Request) authenticator.Request {
 	aws := tokencache.New(a, false, awsTokenTTL, 0)
+	providers := tokencache.New(providerTokens{a, issuer}, false, awsTokenTTL, 0)
 	return authenticatorunion.New(
 		group.NewAuthenticatedGroupAdder(bearertoken.New(ids)),
 		group.NewAuthenticatedGroupAdder(bearertoken.New(aws)),
 		existing,
+		group.NewAuthenticatedGroupAdder(bearertoken.New(providers)),
 	)
 }
 

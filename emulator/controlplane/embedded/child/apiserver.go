@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/audit"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/openapi"
@@ -118,6 +119,12 @@ func apiServerOptions(ctx context.Context, plan embedded.Plan, l net.Listener) (
 	return co, utilerrors.NewAggregate(co.Validate())
 }
 
+// betaAPIs are those that EKS serves although Kubernetes leaves beta APIs off
+// ("Review release notes for Kubernetes versions on standard support": dynamic
+// resource allocation in 1.33, volume attributes classes until 1.33). They are the
+// only APIs of these versions that a later one removes.
+var betaAPIs = map[string]string{"1.33": "resource.k8s.io/v1beta1=true,storage.k8s.io/v1beta1=true"}
+
 func apiServerArgs(plan embedded.Plan) ([]string, error) {
 	file := func(name string) string { return filepath.Join(plan.Dir, name) }
 	audit, err := writeAuditPolicy(plan.Dir)
@@ -156,6 +163,9 @@ func apiServerArgs(plan embedded.Plan) ([]string, error) {
 		"--audit-log-maxsize=" + strconv.Itoa(embedded.MaxLogBytes>>20), "--audit-log-maxbackup=1",
 		"--profiling=false", "--shutdown-watch-termination-grace-period=5s",
 	}
+	if betas := betaAPIs[plan.Version]; betas != "" {
+		args = append(args, "--runtime-config="+betas)
+	}
 	if plan.EgressSocket != "" {
 		egress, err := writeEgressConfig(plan.Dir, plan.EgressSocket)
 		if err != nil {
@@ -183,13 +193,14 @@ func (s *apiServer) config(opts options.CompletedOptions, plan embedded.Plan, ac
 	}
 	generic.AuditPolicyRuleEvaluator = s.audit
 	generic.EffectiveVersion = reportedVersion{generic.EffectiveVersion, plan.GitVersion}
-	generic.Authentication.Authenticator = access.authenticator(s.controllers, generic.Authentication.Authenticator)
+	generic.Authentication.Authenticator = access.authenticator(s.controllers, plan.Issuer, generic.Authentication.Authenticator)
 	generic.Authorization.Authorizer = access.authorizer(generic.Authorization.Authorizer)
+	generic.AuditBackend = audit.Union(generic.AuditBackend, newDeprecatedUses(access))
 	if seeded {
 		// They poll for a second and create the same objects one by one.
 		generic.DisabledPostStartHooks.Insert("rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes")
 	}
-	hooks := newSimulatedBackends(plan.SimulatedWebhooks, informers)
+	hooks := newSimulatedBackends(plan.SimulatedWebhooks, access.forward, informers)
 	// First, so that it is given the plugins themselves.
 	opts.Admission.GenericAdmission.Decorators = append(admission.Decorators{admission.DecoratorFunc(hooks.decorate)}, opts.Admission.GenericAdmission.Decorators...)
 

@@ -22,6 +22,7 @@ import (
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 	"github.com/ekslocal/ekslocal/emulator/pki"
 )
@@ -32,7 +33,9 @@ import (
 // Webhooks by URL, and Services whose endpoints were put in by hand or that are
 // external names, are called for real.
 type simulatedBackends struct {
-	mode     string
+	mode string
+	// forward calls EKS's own webhooks, which are in the parent.
+	forward  answerFunc
 	services corelisters.ServiceLister
 	slices   discoverylisters.EndpointSliceLister
 	// trusted is a CA whose key nobody has. Charts leave caBundle for their own pods
@@ -41,9 +44,10 @@ type simulatedBackends struct {
 	trusted func() ([]byte, error)
 }
 
-func newSimulatedBackends(mode string, f informers.SharedInformerFactory) *simulatedBackends {
+func newSimulatedBackends(mode string, forward func(*http.Request) (*http.Response, error), f informers.SharedInformerFactory) *simulatedBackends {
 	return &simulatedBackends{
-		mode: mode, services: f.Core().V1().Services().Lister(), slices: f.Discovery().V1().EndpointSlices().Lister(),
+		mode: mode, forward: func(r *http.Request, _ string) (*http.Response, error) { return forward(r) },
+		services: f.Core().V1().Services().Lister(), slices: f.Discovery().V1().EndpointSlices().Lister(),
 		trusted: sync.OnceValues(func() ([]byte, error) {
 			ca, err := pki.NewCA("simulated-webhooks.ekslocal", time.Now())
 			return ca.Cert, err
@@ -98,7 +102,17 @@ type answerFunc func(r *http.Request, service string) (*http.Response, error)
 func (s *simulatedBackends) wrapper(answer answerFunc) webhook.AuthenticationInfoResolverWrapper {
 	return func(next webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
 		return &webhook.AuthenticationInfoResolverDelegator{
-			ClientConfigForFunc: next.ClientConfigFor,
+			ClientConfigForFunc: func(hostPort string) (*rest.Config, error) {
+				c, err := next.ClientConfigFor(hostPort)
+				if err != nil || hostPort != controlplane.AdmissionHost {
+					return c, err
+				}
+				c = rest.CopyConfig(c)
+				c.Wrap(func(http.RoundTripper) http.RoundTripper {
+					return roundTripperFunc(func(r *http.Request) (*http.Response, error) { return s.forward(r, hostPort) })
+				})
+				return c, nil
+			},
 			ClientConfigForServiceFunc: func(name, namespace string, port int) (*rest.Config, error) {
 				c, err := next.ClientConfigForService(name, namespace, port)
 				if err != nil || (namespace == metav1.NamespaceDefault && name == "kubernetes") {
