@@ -4,6 +4,7 @@ package eks
 
 import (
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
@@ -167,6 +168,9 @@ type Addon struct {
 	Desired AddonSpec
 	// Preserve leaves the add-on's objects in the cluster when it is deleted.
 	Preserve bool
+	// LackingSince is when an ACTIVE add-on began to lack replicas, zero if it has
+	// all; kept by the lifecycle.
+	LackingSince time.Time
 	// UpdateID is the update in progress, empty if there is none.
 	UpdateID   string
 	Generation int64
