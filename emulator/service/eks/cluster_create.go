@@ -47,6 +47,7 @@ func (s *Service) CreateCluster(ctx context.Context, in *eks.CreateClusterInput,
 		}
 		c.Port = port
 		s.putCreatorEntry(tx, c, in.AccessConfig)
+		s.putAutoNodeEntry(tx, c)
 		Clusters.Put(tx, scope, *in.Name, c)
 		return nil
 	})
@@ -143,12 +144,14 @@ func (s *Service) newCluster(ctx context.Context, a about, in *eks.CreateCluster
 		func() error { return setLogging(a, &c.Resource, in.Logging) },
 		func() error { return setUpgradePolicy(a, &c.Resource, in.UpgradePolicy) },
 		func() error { return setEncryption(a, &c.Resource, in.EncryptionConfig) },
-		func() error { return setRemoteNetwork(a, &c.Resource, in.RemoteNetworkConfig) },
+		func() error { return setRemoteNetwork(a, &c.Resource, in.RemoteNetworkConfig, net) },
 		func() error { return setScalingTier(a, &c.Resource, in.ControlPlaneScalingConfig) },
 		func() error {
 			return setComponents(a, &c.Resource, in.KubeApiServerConfig, in.KubeControllerManagerConfig, in.KubeSchedulerConfig)
 		},
-		func() error { return s.setAutoMode(ctx, a, c, in) },
+		func() error {
+			return autoMode{in.ComputeConfig, in.StorageConfig, in.KubernetesNetworkConfig}.set(ctx, s, a, c)
+		},
 	} {
 		if err := set(); err != nil {
 			return nil, err

@@ -130,7 +130,7 @@ func (s *Service) setNodeRole(ctx context.Context, a about, n *Nodegroup, arn st
 	}
 	if p.ARN == "" {
 		return a.invalidParameter("The role with name %s cannot be found. (Service: AmazonIdentityManagement; Status Code: 404; Error Code: NoSuchEntity; Request ID: %s; Proxy: null)",
-			roleName(arn), awsid.CallerFrom(ctx).RequestID)
+			RoleName(arn), awsid.CallerFrom(ctx).RequestID)
 	}
 	if !trusts(p, nodeService) {
 		return a.invalidParameter("Following required service principals [%s] were not found in the trust relationships of nodeRole %s", nodeService, arn)

@@ -83,6 +83,11 @@ type Cluster struct {
 	// Bootstrapped tells that the objects every new cluster has are in it; set by
 	// the lifecycle.
 	Bootstrapped bool
+	// AutoNodeRoleID is the unique IAM id of the role of EKS Auto Mode's nodes, empty
+	// without built-in node pools. AutoModeApplied tells which configuration of Auto
+	// Mode the cluster's objects are those of; set by the lifecycle.
+	AutoNodeRoleID  string
+	AutoModeApplied string
 	// UpdateID is the cluster update in progress, empty if there is none.
 	UpdateID string
 	// Generation grows with every change of the desired state made by a handler.
