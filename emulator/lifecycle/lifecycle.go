@@ -87,7 +87,7 @@ const minVisible = time.Second
 // Lifecycle runs all reconcilers.
 type Lifecycle struct {
 	Config
-	clusters, nodegroups, addons, instances *controller
+	clusters, nodegroups, addons, capabilities, instances *controller
 
 	mu       sync.Mutex
 	runtimes map[string]*runtime // by cluster ID: control planes that run
@@ -102,6 +102,7 @@ func New(cfg Config) *Lifecycle {
 	l.clusters = newController("cluster", 4, cfg.Clock, cfg.Log, l.reconcileCluster)
 	l.nodegroups = newController("nodegroup", 4, cfg.Clock, cfg.Log, l.reconcileNodegroup)
 	l.addons = newController("addon", 4, cfg.Clock, cfg.Log, l.reconcileAddon)
+	l.capabilities = newController("capability", 2, cfg.Clock, cfg.Log, l.reconcileCapability)
 	l.instances = newController("instance", 16, cfg.Clock, cfg.Log, l.reconcileInstance)
 	return l
 }
@@ -112,6 +113,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.clusters.watch(l.Store, ekssvc.Clusters.Name(), nil)()
 	defer l.nodegroups.watch(l.Store, ekssvc.Nodegroups.Name(), nil)()
 	defer l.addons.watch(l.Store, ekssvc.Addons.Name(), nil)()
+	defer l.capabilities.watch(l.Store, ekssvc.Capabilities.Name(), nil)()
 	defer l.instances.watch(l.Store, ec2svc.Instances.Name(), nil)()
 	// A node group follows its instances: one that an outsider terminates is
 	// replaced.
@@ -121,7 +123,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.instances.watch(l.Store, ekssvc.AccessEntries.Name(), l.instancesOf)()
 
 	var wg sync.WaitGroup
-	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances} {
+	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.capabilities, l.instances} {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Go(func() { l.keys.fill(ctx, l.Log) })

@@ -72,6 +72,9 @@ func (l *Lifecycle) ensureRuntime(c *ekssvc.Cluster, info controlplane.Info) (*r
 	for _, a := range ekssvc.Addons.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
 		l.addons.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *a.Resource.AddonName)})
 	}
+	for _, p := range ekssvc.Capabilities.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
+		l.capabilities.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *p.Resource.CapabilityName)})
+	}
 	l.wakeInstances(rt)
 	return rt, nil
 }

@@ -79,6 +79,9 @@ func earlierCluster(r store.Reader, scope awsid.Scope, a about, req Request) (*C
 		}
 		return nil, a.inUse("Cluster already exists with name: %s", a.cluster)
 	}
+	if ConnectedClusters.Get(r, scope, a.cluster) != nil {
+		return nil, a.inUse("Cluster already exists with name: %s", a.cluster)
+	}
 	for _, c := range Clusters.List(r, scope) {
 		if _, err := req.repeats(a, c.Request); err != nil {
 			return nil, err

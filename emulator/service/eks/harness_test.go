@@ -55,6 +55,8 @@ func newWorld(t *testing.T) *world {
 			roleARN("node"):    {"AROANODE", []string{nodeService}},
 			roleARN("pod"):     {"AROAPOD", []string{podsService}},
 			roleARN("admin"):   {"AROAADMIN", nil},
+			roleARN("cap"):     {"AROACAP", []string{capabilityService}},
+			roleARN("agent"):   {"AROAAGENT", []string{connectorService}},
 		},
 	}
 	w.Service, err = New(Config{

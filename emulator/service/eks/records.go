@@ -21,6 +21,9 @@ const (
 	Addons                  = store.Table[Addon]("eks-addons")                          // id: ChildID(cluster, addon)
 	AccessEntries           = store.Table[AccessEntry]("eks-access-entries")            // id: ChildID(cluster, principal ARN)
 	PodIdentityAssociations = store.Table[PodIdentityAssociation]("eks-pod-identities") // id: ChildID(cluster, association id)
+	Capabilities            = store.Table[Capability]("eks-capabilities")               // id: ChildID(cluster, capability)
+	ConnectedClusters       = store.Table[ConnectedCluster]("eks-connected-clusters")   // id: cluster name
+	Subscriptions           = store.Table[Subscription]("eks-anywhere-subscriptions")   // id: subscription id
 	Updates                 = store.Table[Update]("eks-updates")                        // id: ChildID(cluster, update id)
 )
 
@@ -201,6 +204,37 @@ func (a *Addon) Applied() {
 	a.Resource.PodIdentityAssociations = a.Desired.PodIdentityAssociationARNs
 }
 
+// Capability is a managed capability of a cluster. A configuration change is
+// visible at once, with Status UPDATING until the lifecycle calls FinishUpdate.
+type Capability struct {
+	// Resource is what DescribeCapability shows.
+	Resource ekstypes.Capability
+	Scope    awsid.Scope
+	// ID is the UUID at the end of the ARN.
+	ID string
+	// UpdateID is the update in progress, empty if there is none.
+	UpdateID   string
+	Generation int64
+	Request    Request
+}
+
+// ConnectedCluster is a Kubernetes cluster outside of EKS that was registered.
+type ConnectedCluster struct {
+	// Resource is what DescribeCluster shows.
+	Resource ekstypes.Cluster
+	Scope    awsid.Scope
+	Request  Request
+}
+
+// Subscription is an EKS Anywhere subscription. Its Status, and its ExpirationDate
+// while it renews, follow from the time.
+type Subscription struct {
+	Resource ekstypes.EksAnywhereSubscription
+	Scope    awsid.Scope
+	Name     string
+	Request  Request
+}
+
 // AccessEntry maps an IAM principal into a cluster. It is complete when written:
 // nothing is left to the lifecycle.
 type AccessEntry struct {
@@ -230,8 +264,9 @@ type Update struct {
 	Resource ekstypes.Update
 	Scope    awsid.Scope
 	Cluster  string
-	// Nodegroup or Addon is set if the update is not of the cluster itself.
-	Nodegroup string
-	Addon     string
-	Request   Request
+	// Nodegroup, Addon or Capability is set if the update is not of the cluster itself.
+	Nodegroup  string
+	Addon      string
+	Capability string
+	Request    Request
 }
