@@ -108,6 +108,13 @@ func newFakeEC2() *fakeEC2 {
 	return f
 }
 
+func (f *fakeEC2) DescribeKeyPairs(_ context.Context, in *ec2.DescribeKeyPairsInput, _ ...func(*ec2.Options)) (*ec2.DescribeKeyPairsOutput, error) {
+	if name := in.KeyNames[0]; name != "ops" {
+		return nil, &smithy.GenericAPIError{Code: "InvalidKeyPair.NotFound", Message: "The key pair '" + name + "' does not exist"}
+	}
+	return &ec2.DescribeKeyPairsOutput{}, nil
+}
+
 func (f *fakeEC2) DescribeSubnets(_ context.Context, in *ec2.DescribeSubnetsInput, _ ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error) {
 	out := &ec2.DescribeSubnetsOutput{}
 	for _, id := range in.SubnetIds {

@@ -140,7 +140,19 @@ func setNodeRepair(a about, n *Nodegroup, in *ekstypes.NodeRepairConfig) error {
 		in.MaxUnhealthyNodeThresholdCount != nil && in.MaxUnhealthyNodeThresholdPercentage != nil {
 		return a.invalidParameter("Only one of a count and a percentage can be specified in nodeRepairConfig")
 	}
+	for _, o := range in.NodeRepairConfigOverrides {
+		// "If you use this, you must specify all the values."
+		if aws.ToString(o.NodeMonitoringCondition) == "" || aws.ToString(o.NodeUnhealthyReason) == "" || o.MinRepairWaitTimeMins == nil || o.RepairAction == "" {
+			return a.invalidParameter("nodeRepairConfigOverrides must specify nodeMonitoringCondition, nodeUnhealthyReason, minRepairWaitTimeMins and repairAction")
+		}
+		if !slices.Contains(o.RepairAction.Values(), o.RepairAction) {
+			return a.invalidParameter("Unsupported repairAction %s", o.RepairAction)
+		}
+	}
 	out := *in
+	if now := n.Resource.NodeRepairConfig; now != nil && out.Enabled == nil {
+		out.Enabled = now.Enabled
+	}
 	n.Resource.NodeRepairConfig = &out
 	return nil
 }

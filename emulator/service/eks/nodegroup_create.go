@@ -110,6 +110,7 @@ func (s *Service) newNodegroup(ctx context.Context, a about, c *Cluster, in *eks
 		func() error { return setNodeRepair(a, n, in.NodeRepairConfig) },
 		func() error { return setWarmPool(a, n, in.WarmPoolConfig) },
 		func() error { return s.setMachines(ctx, a, n, in, template) },
+		func() error { return s.checkRemoteAccess(ctx, a, c, in.RemoteAccess) },
 		func() error { return s.setNodeVersion(a, c, n, in) },
 	} {
 		if err := set(); err != nil {

@@ -125,6 +125,9 @@ type Nodegroup struct {
 	// SecurityGroupIDs are those of the launch template's network settings; empty
 	// means the cluster security group.
 	SecurityGroupIDs []string
+	// RemoteSecurityGroupID is the group through which the nodes can be reached by
+	// SSH; set by the lifecycle.
+	RemoteSecurityGroupID string
 	// ManagedLaunchTemplateID and ManagedLaunchTemplateVersion are the template
 	// that EKS makes for the group; set by the lifecycle.
 	ManagedLaunchTemplateID      string
