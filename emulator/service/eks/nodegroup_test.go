@@ -100,8 +100,8 @@ func TestCreateNodegroupRefusals(t *testing.T) {
 		"subnet vpc":   {func(i in) { i.Subnets = []string{"subnet-x"} }, "InvalidParameterException", "vpc-1"},
 		"min > desired": {func(i in) {
 			i.ScalingConfig = &ekstypes.NodegroupScalingConfig{MinSize: aws.Int32(3), MaxSize: aws.Int32(5)}
-		}, "InvalidParameterException", "Minimum capacity 3 can't be greater than desired size 2"},
-		"desired > max": {func(i in) { i.ScalingConfig = &ekstypes.NodegroupScalingConfig{DesiredSize: aws.Int32(5)} }, "InvalidParameterException", "Desired capacity 5 can't be greater than max size 2"},
+		}, "InvalidParameterException", "minSize can't be greater than desiredSize"},
+		"desired > max": {func(i in) { i.ScalingConfig = &ekstypes.NodegroupScalingConfig{DesiredSize: aws.Int32(5)} }, "InvalidParameterException", "desiredSize can't be greater than maxSize"},
 		"label prefix":  {func(i in) { i.Labels = map[string]string{"kubernetes.io/x": "y"} }, "InvalidParameterException", "reserved prefixes"},
 		"label value":   {func(i in) { i.Labels = map[string]string{"x": "a b"} }, "InvalidParameterException", "label x"},
 		"taint effect":  {func(i in) { i.Taints = []ekstypes.Taint{{Key: aws.String("k"), Effect: "NoSchedule"}} }, "InvalidParameterException", "taint effect"},
