@@ -406,7 +406,7 @@ func badChildren(t *testing.T, w *world) {
 		{"role that does not trust EC2", group(func(in *eks.CreateNodegroupInput) { in.NodeRole = &w.clusterRole }), invalid, "ec2.amazonaws.com", 400},
 		{"desired over max", group(func(in *eks.CreateNodegroupInput) {
 			in.ScalingConfig = &ekstypes.NodegroupScalingConfig{MinSize: aws.Int32(1), MaxSize: aws.Int32(2), DesiredSize: aws.Int32(3)}
-		}), invalid, "Desired capacity 3 can't be greater than max size 2", 400},
+		}), invalid, "desiredSize can't be greater than maxSize", 400},
 		{"unknown instance type", group(func(in *eks.CreateNodegroupInput) { in.InstanceTypes = []string{"x9.nonsense"} }), invalid, "x9.nonsense", 400},
 		{"ARM type with an x86 image", group(func(in *eks.CreateNodegroupInput) {
 			in.InstanceTypes, in.AmiType = []string{"m7g.large"}, ekstypes.AMITypesAl2023X8664Standard

@@ -4,12 +4,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"log"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/ekslocal/ekslocal/emulator"
@@ -60,18 +57,25 @@ func render(root string) (string, error) {
 	return b.String(), nil
 }
 
-// refusals counts the rows of a service's table of errors.
+// refusals counts the rows of a service's tables of errors.
 func refusals(root, service string) (rows, unverified int, err error) {
-	table, err := refusal.Load(filepath.Join(root, refusal.Path(service)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, nil
+	paths, err := refusal.Paths(root, service)
+	if err != nil {
+		return 0, 0, err
 	}
-	for _, r := range table {
-		if r.Source == refusal.Unverified {
-			unverified++
+	for _, path := range paths {
+		table, err := refusal.Load(path)
+		if err != nil {
+			return 0, 0, err
+		}
+		rows += len(table)
+		for _, r := range table {
+			if r.Source == refusal.Unverified {
+				unverified++
+			}
 		}
 	}
-	return len(table), unverified, err
+	return rows, unverified, nil
 }
 
 func share(part, whole int) string {

@@ -15,17 +15,14 @@ import (
 	"github.com/ekslocal/ekslocal/fixtures/addons"
 )
 
-// addonGrace is how long a new or updated add-on may come up before it shows as
-// DEGRADED.
-const addonGrace = 5 * time.Second
+// addonGrace is how long an add-on may lack replicas before it shows as DEGRADED;
+// addonPatience while it comes up in a cluster that has nodes. EKS waits longer:
+// clients' waiters give up on DEGRADED.
+const (
+	addonGrace    = 5 * time.Second
+	addonPatience = time.Minute
+)
 
-// An add-on's states and what ends each:
-//
-//	CREATING  installed and healthy -> ACTIVE; not healthy after addonGrace -> DEGRADED; conflict -> CREATE_FAILED
-//	ACTIVE    its workloads lack replicas -> DEGRADED
-//	DEGRADED  its workloads have all replicas -> ACTIVE
-//	UPDATING  as CREATING; conflict -> UPDATE_FAILED
-//	DELETING  its objects gone -> no record
 func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, error) {
 	a := ekssvc.Addons.Get(l.Store, k.Scope, k.ID)
 	if a == nil {
@@ -46,7 +43,7 @@ func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, e
 	case ekstypes.AddonStatusCreating, ekstypes.AddonStatusUpdating:
 		return l.installAddon(ctx, c, a, rt)
 	case ekstypes.AddonStatusActive, ekstypes.AddonStatusDegraded:
-		return 0, l.watchAddon(ctx, c, a, rt)
+		return l.watchAddon(ctx, c, a, rt)
 	case ekstypes.AddonStatusDeleting:
 		return 0, l.deleteAddon(ctx, c, a, rt)
 	}
@@ -64,7 +61,7 @@ func (l *Lifecycle) params(c *ekssvc.Cluster) addons.Params {
 func (l *Lifecycle) addonObjects(c *ekssvc.Cluster, a *ekssvc.Addon) ([]unstructured.Unstructured, error) {
 	p := l.params(c)
 	p.ConfigurationValues = a.Desired.ConfigurationValues
-	p.ServiceAccountRoleARN = a.Desired.ServiceAccountRoleARN
+	p.ServiceAccountRoleARN, p.Namespace = a.Desired.ServiceAccountRoleARN, a.Desired.Namespace
 	return addons.Manifests(*a.Resource.AddonName, a.Desired.Version, p)
 }
 
@@ -73,43 +70,65 @@ func (l *Lifecycle) installAddon(ctx context.Context, c *ekssvc.Cluster, a *ekss
 	if err != nil {
 		return 0, err
 	}
-	if err := applyAddon(ctx, a, rt, objs); len(conflicts(err)) > 0 {
-		return 0, l.addonConflict(ctx, a, err)
-	} else if err != nil {
-		return 0, err
-	}
-	if err := l.pruneAddon(ctx, c, a, rt, objs); err != nil {
-		return 0, err
-	}
 	age := l.Clock.Since(aws.ToTime(a.Resource.ModifiedAt))
-	healthy := rt.healthy(objs)
-	if age < minVisible {
+	issue, err := applyAddon(ctx, a, rt, objs)
+	if err == nil && issue == nil {
+		err = l.pruneAddon(ctx, c, a, rt, objs)
+	}
+	if issue == nil {
+		issue = refusalIssue(err, age)
+	}
+	switch {
+	case issue != nil && age < minVisible:
 		return minVisible - age, nil
+	case issue != nil:
+		return 0, l.settleAddon(ctx, a, addonRefused, *issue)
+	case err != nil:
+		return 0, err
+	case age < minVisible:
+		return minVisible - age, nil
+	case rt.healthy(objs):
+		return 0, l.settleAddon(ctx, a, addonHealthy)
 	}
-	if !healthy && age < addonGrace {
-		return addonGrace - age, nil // or sooner, when the workloads change
+	patience := addonGrace
+	if rt.hasNodes() {
+		patience = addonPatience
 	}
-	return 0, l.editAddon(ctx, a, func(tx *store.Tx, now *ekssvc.Addon) bool {
-		if now.Generation != a.Generation || now.Resource.Status == ekstypes.AddonStatusDeleting {
+	if age < patience {
+		return patience - age, nil // or sooner, when workloads or nodes change
+	}
+	return 0, l.settleAddon(ctx, a, addonLacking, lackingIssue())
+}
+
+// settleAddon is settle on the stored record, if it still is what was looked at.
+func (l *Lifecycle) settleAddon(ctx context.Context, a *ekssvc.Addon, e addonEvent, issues ...ekstypes.AddonIssue) error {
+	return l.editAddon(ctx, a, func(tx *store.Tx, now *ekssvc.Addon) bool {
+		if now.Generation != a.Generation || now.Resource.Status != a.Resource.Status {
 			return false
 		}
-		now.Applied()
-		setAddonHealth(now, healthy)
-		if now.UpdateID != "" {
-			ekssvc.FinishUpdate(tx, now.Scope, *now.Resource.ClusterName, now.UpdateID)
-			now.UpdateID = ""
-		}
-		return true
+		now.LackingSince = time.Time{}
+		return settle(tx, now, e, issues...)
 	})
 }
 
-// applyAddon installs by the add-on's conflict mode. PRESERVE leaves each field
-// that a user changed as it is.
-func applyAddon(ctx context.Context, a *ekssvc.Addon, rt *runtime, objs []unstructured.Unstructured) error {
-	if a.Desired.ResolveConflicts == ekstypes.ResolveConflictsPreserve {
-		return rt.applier.preserve(ctx, objs)
+// applyAddon installs by the add-on's conflict mode: OVERWRITE takes fields that
+// others changed, PRESERVE leaves each of them as it is, NONE changes nothing at
+// all if there is one. PRESERVE is NONE for a new add-on.
+func applyAddon(ctx context.Context, a *ekssvc.Addon, rt *runtime, objs []unstructured.Unstructured) (*ekstypes.AddonIssue, error) {
+	switch mode := a.Desired.ResolveConflicts; {
+	case mode == ekstypes.ResolveConflictsOverwrite:
+		return nil, rt.applier.apply(ctx, objs, true)
+	case mode == ekstypes.ResolveConflictsPreserve && a.Resource.Status == ekstypes.AddonStatusUpdating:
+		return nil, rt.applier.preserve(ctx, objs)
 	}
-	return rt.applier.apply(ctx, objs, a.Desired.ResolveConflicts == ekstypes.ResolveConflictsOverwrite)
+	fields, err := rt.applier.wouldConflict(ctx, objs)
+	if err != nil {
+		return nil, err
+	}
+	if len(fields) > 0 {
+		return conflictIssue(fields), nil
+	}
+	return nil, rt.applier.apply(ctx, objs, false)
 }
 
 // pruneAddon removes what the add-on consisted of before an update and does not
@@ -131,58 +150,39 @@ func (l *Lifecycle) pruneAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc
 	}))
 }
 
-func (l *Lifecycle) addonConflict(ctx context.Context, a *ekssvc.Addon, conflict error) error {
-	msg := "Conflicts found when trying to apply. Will not continue due to resolve conflicts mode. Conflicts:\n" + conflict.Error()
-	return l.editAddon(ctx, a, func(tx *store.Tx, now *ekssvc.Addon) bool {
-		if now.Generation != a.Generation {
-			return false
-		}
-		now.Resource.Health = &ekstypes.AddonHealth{Issues: []ekstypes.AddonIssue{{Code: ekstypes.AddonIssueCodeConfigurationConflict, Message: &msg}}}
-		switch now.Resource.Status {
-		case ekstypes.AddonStatusCreating:
-			now.Resource.Status = ekstypes.AddonStatusCreateFailed
-		case ekstypes.AddonStatusUpdating:
-			now.Resource.Status = ekstypes.AddonStatusUpdateFailed
-			ekssvc.FinishUpdate(tx, now.Scope, *now.Resource.ClusterName, now.UpdateID, ekstypes.ErrorDetail{
-				ErrorCode: ekstypes.ErrorCodeConfigurationConflict, ErrorMessage: &msg, ResourceIds: []string{*now.Resource.AddonName},
-			})
-			now.UpdateID = ""
-		default:
-			return false
-		}
-		return true
-	})
-}
-
-// watchAddon moves an installed add-on between ACTIVE and DEGRADED.
-func (l *Lifecycle) watchAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) error {
+// watchAddon moves an installed add-on between ACTIVE and DEGRADED. Replicas that
+// are missing for a moment, as while a node joins, do not count.
+func (l *Lifecycle) watchAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) (time.Duration, error) {
 	objs, err := l.addonObjects(c, a)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	healthy := rt.healthy(objs)
-	if healthy == (a.Resource.Status == ekstypes.AddonStatusActive) {
-		return nil
-	}
-	return l.editAddon(ctx, a, func(_ *store.Tx, now *ekssvc.Addon) bool {
-		if now.Generation != a.Generation || now.Resource.Status != a.Resource.Status {
-			return false
+	if rt.healthy(objs) {
+		if a.Resource.Status == ekstypes.AddonStatusActive && a.LackingSince.IsZero() {
+			return 0, nil
 		}
-		setAddonHealth(now, healthy)
-		return true
-	})
-}
-
-func setAddonHealth(a *ekssvc.Addon, healthy bool) {
-	if healthy {
-		a.Resource.Status, a.Resource.Health = ekstypes.AddonStatusActive, &ekstypes.AddonHealth{Issues: []ekstypes.AddonIssue{}}
-		return
+		return 0, l.editAddon(ctx, a, func(tx *store.Tx, now *ekssvc.Addon) bool {
+			if now.Generation != a.Generation || now.Resource.Status != a.Resource.Status {
+				return false
+			}
+			now.LackingSince = time.Time{}
+			settle(tx, now, addonHealthy)
+			return true
+		})
 	}
-	a.Resource.Status = ekstypes.AddonStatusDegraded
-	a.Resource.Health = &ekstypes.AddonHealth{Issues: []ekstypes.AddonIssue{{
-		Code:    ekstypes.AddonIssueCodeInsufficientNumberOfReplicas,
-		Message: aws.String("The add-on is unhealthy because it doesn't have the desired number of replicas."),
-	}}}
+	if a.Resource.Status == ekstypes.AddonStatusDegraded {
+		return 0, nil
+	}
+	if a.LackingSince.IsZero() {
+		return addonGrace, l.editAddon(ctx, a, func(_ *store.Tx, now *ekssvc.Addon) bool {
+			now.LackingSince = l.Clock.Now()
+			return now.Generation == a.Generation && now.Resource.Status == a.Resource.Status
+		})
+	}
+	if left := addonGrace - l.Clock.Since(a.LackingSince); left > 0 {
+		return left, nil
+	}
+	return 0, l.settleAddon(ctx, a, addonLacking, lackingIssue())
 }
 
 func (l *Lifecycle) deleteAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) error {
@@ -191,7 +191,10 @@ func (l *Lifecycle) deleteAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssv
 		if err != nil {
 			return err
 		}
-		if err := rt.applier.remove(ctx, objs); err != nil {
+		// A kind that the cluster does not know has no objects to remove.
+		if err := rt.applier.remove(ctx, objs); deniedByAdmission(err) {
+			return l.settleAddon(ctx, a, addonRefused, *refusalIssue(err, addonGrace))
+		} else if err != nil {
 			return err
 		}
 	}

@@ -90,7 +90,9 @@ func (a *applier) remove(ctx context.Context, objs []unstructured.Unstructured) 
 			continue
 		}
 		ri, err := a.resource(&o)
-		if err != nil {
+		if meta.IsNoMatchError(err) {
+			continue // nothing can be there of a kind that is not
+		} else if err != nil {
 			return err
 		}
 		policy := metav1.DeletePropagationBackground

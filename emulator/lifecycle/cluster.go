@@ -235,7 +235,7 @@ func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Du
 		return 0, err
 	}
 	if c.Bootstrapped {
-		return 0, nil
+		return 0, l.keepAutoMode(ctx, c, rt)
 	}
 	if err := l.bootstrap(ctx, c, rt); err != nil {
 		return 0, fmt.Errorf("install what every new cluster has: %w", err)

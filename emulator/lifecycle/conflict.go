@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -26,6 +28,34 @@ func conflicts(err error) (paths []string) {
 		}
 	}
 	return paths
+}
+
+// wouldConflict tells which fields of objs others have taken, as "Deployment.apps
+// coredns - .spec.replicas". Nothing is changed; what is not there yet, or has no
+// kind or namespace yet, cannot conflict.
+func (a *applier) wouldConflict(ctx context.Context, objs []unstructured.Unstructured) (fields []string, err error) {
+	for i := range objs {
+		o := &objs[i]
+		ri, err := a.resource(o)
+		if meta.IsNoMatchError(err) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if _, err := ri.Get(ctx, o.GetName(), metav1.GetOptions{}); apierrors.IsNotFound(err) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("read %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
+		}
+		_, err = ri.Apply(ctx, o.GetName(), o, metav1.ApplyOptions{FieldManager: fieldManager, DryRun: []string{metav1.DryRunAll}})
+		for _, path := range conflicts(err) {
+			fields = append(fields, o.GroupVersionKind().GroupKind().String()+" "+o.GetName()+" - "+path)
+		}
+		if err != nil && !apierrors.IsConflict(err) {
+			return nil, fmt.Errorf("apply %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
+		}
+	}
+	return fields, nil
 }
 
 // preserve applies objs but for the fields that others have changed.

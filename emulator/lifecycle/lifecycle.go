@@ -108,7 +108,8 @@ const minVisible = time.Second
 type Lifecycle struct {
 	Config
 	clusters, nodegroups, addons, instances *controller
-	fargates, fargatePods, insights         *controller
+	capabilities, fargates, fargatePods     *controller
+	insights                                *controller
 
 	mu       sync.Mutex
 	runtimes map[string]*runtime // by cluster ID: control planes that run
@@ -126,6 +127,7 @@ func New(cfg Config) *Lifecycle {
 	l.fargates = newController("fargate profile", 2, cfg.Clock, cfg.Log, l.reconcileFargate)
 	l.fargatePods = newController("fargate pod", 8, cfg.Clock, cfg.Log, l.reconcileFargatePod)
 	l.insights = newController("insights", 2, cfg.Clock, cfg.Log, l.reconcileInsights)
+	l.capabilities = newController("capability", 2, cfg.Clock, cfg.Log, l.reconcileCapability)
 	l.instances = newController("instance", 16, cfg.Clock, cfg.Log, l.reconcileInstance)
 	return l
 }
@@ -139,6 +141,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.fargates.watch(l.Store, ekssvc.FargateProfiles.Name(), nil)()
 	defer l.insights.watch(l.Store, ekssvc.Clusters.Name(), nil)()
 	defer l.insights.watch(l.Store, ekssvc.InsightsRefreshes.Name(), nil)()
+	defer l.capabilities.watch(l.Store, ekssvc.Capabilities.Name(), nil)()
 	defer l.instances.watch(l.Store, ec2svc.Instances.Name(), nil)()
 	// A node group follows its instances: one that an outsider terminates is
 	// replaced.
@@ -152,7 +155,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.clusters.watch(l.Store, kmssvc.GrantsTable, l.clustersOfKey)()
 
 	var wg sync.WaitGroup
-	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.fargates, l.fargatePods, l.insights} {
+	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights} {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Go(func() { l.keys.fill(ctx, l.Log) })

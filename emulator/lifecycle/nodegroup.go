@@ -99,7 +99,11 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if err := l.letNodesIn(ctx, c, ng, rt); err != nil {
 		return 0, err
 	}
-	now, err := l.ensureTemplate(ctx, c, ng)
+	now, err := l.ensureRemoteAccess(ctx, c, ng)
+	if ng = now; err != nil || ng == nil {
+		return 0, err
+	}
+	now, err = l.ensureTemplate(ctx, c, ng)
 	if errors.Is(err, errNotMIME) {
 		return 0, l.templateFailed(ctx, ng, err)
 	}
@@ -182,6 +186,9 @@ func (l *Lifecycle) nodegroupSettled(ctx context.Context, ng *ekssvc.Nodegroup) 
 		now.Resource.Status = ekstypes.NodegroupStatusActive
 		now.Resource.Health = &ekstypes.NodegroupHealth{Issues: []ekstypes.Issue{}}
 		now.Resource.Resources = &ekstypes.NodegroupResources{AutoScalingGroups: []ekstypes.AutoScalingGroup{{Name: aws.String(now.AutoScalingGroupName())}}}
+		if now.RemoteSecurityGroupID != "" {
+			now.Resource.Resources.RemoteAccessSecurityGroup = aws.String(now.RemoteSecurityGroupID)
+		}
 		if now.UpdateID != "" {
 			ekssvc.FinishUpdate(tx, now.Scope, *now.Resource.ClusterName, now.UpdateID)
 			now.UpdateID = ""
@@ -237,6 +244,9 @@ func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *
 		return 0, err
 	}
 	if err := l.removeTemplate(ctx, ng); err != nil {
+		return 0, err
+	}
+	if err := l.removeRemoteAccess(ctx, c, ng); err != nil {
 		return 0, err
 	}
 	if err := l.keepNodesOut(ctx, c, ng, rt); err != nil {

@@ -105,6 +105,10 @@ func (l *Lifecycle) templateData(ctx context.Context, c *ekssvc.Cluster, ng *eks
 	if len(ng.SecurityGroupIDs) == 0 {
 		addSecurityGroup(data, c.SecurityGroupID)
 	}
+	if ng.RemoteSecurityGroupID != "" { // and with it no launch template of the user's
+		data.SecurityGroupIds = append(data.SecurityGroupIds, ng.RemoteSecurityGroupID)
+		data.KeyName = ng.Resource.RemoteAccess.Ec2SshKey
+	}
 	if size := ng.Resource.DiskSize; size != nil {
 		device := "/dev/xvda"
 		if strings.HasPrefix(string(ng.Resource.AmiType), "BOTTLEROCKET") {

@@ -81,6 +81,9 @@ func (l *Lifecycle) ensureRuntime(c *ekssvc.Cluster, info controlplane.Info) (*r
 		l.fargates.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *p.Resource.FargateProfileName)})
 	}
 	l.insights.queue.Add(key{c.Scope, rt.name})
+	for _, p := range ekssvc.Capabilities.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)) {
+		l.capabilities.queue.Add(key{c.Scope, ekssvc.ChildID(rt.name, *p.Resource.CapabilityName)})
+	}
 	l.wakeInstances(rt)
 	return rt, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/informers"
@@ -13,19 +14,23 @@ import (
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 )
 
-// workloads watches what add-ons consist of, all in kube-system.
+// workloads watches what add-ons consist of, in whatever namespace.
 type workloads struct {
 	factory                 informers.SharedInformerFactory
 	deployments, daemonSets cache.SharedIndexInformer
 }
 
-// watchWorkloads wakes the cluster's add-ons when a workload changes.
+// watchWorkloads wakes the cluster's add-ons when a workload in their namespace
+// changes.
 func (l *Lifecycle) watchWorkloads(rt *runtime) (workloads, error) {
-	f := informers.NewSharedInformerFactoryWithOptions(rt.client, 0, informers.WithNamespace(metav1.NamespaceSystem))
+	f := informers.NewSharedInformerFactoryWithOptions(rt.client, 0, informers.WithTransform(slimWorkload))
 	w := workloads{f, f.Apps().V1().Deployments().Informer(), f.Apps().V1().DaemonSets().Informer()}
-	wake := func(any) {
-		for _, a := range ekssvc.Addons.ListPrefix(l.Store, rt.scope, ekssvc.ClusterPrefix(rt.name)) {
-			l.addons.queue.Add(key{rt.scope, ekssvc.ChildID(rt.name, *a.Resource.AddonName)})
+	wake := func(o any) {
+		if d, ok := o.(cache.DeletedFinalStateUnknown); ok {
+			o = d.Obj
+		}
+		if m, err := meta.Accessor(o); err == nil {
+			l.wakeAddons(rt, m.GetNamespace())
 		}
 	}
 	for _, inf := range []cache.SharedIndexInformer{w.deployments, w.daemonSets} {
@@ -36,6 +41,32 @@ func (l *Lifecycle) watchWorkloads(rt *runtime) (workloads, error) {
 	}
 	return w, nil
 }
+
+// wakeAddons looks again at the cluster's add-ons in a namespace.
+func (l *Lifecycle) wakeAddons(rt *runtime, namespace string) {
+	for _, a := range ekssvc.Addons.ListPrefix(l.Store, rt.scope, ekssvc.ClusterPrefix(rt.name)) {
+		if a.Desired.Namespace == namespace {
+			l.addons.queue.Add(key{rt.scope, ekssvc.ChildID(rt.name, *a.Resource.AddonName)})
+		}
+	}
+}
+
+// slimWorkload keeps what health is read from: users may have many workloads.
+func slimWorkload(o any) (any, error) {
+	slim := func(m metav1.ObjectMeta) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, Generation: m.Generation, ResourceVersion: m.ResourceVersion}
+	}
+	switch w := o.(type) {
+	case *appsv1.Deployment:
+		return &appsv1.Deployment{ObjectMeta: slim(w.ObjectMeta), Spec: appsv1.DeploymentSpec{Replicas: w.Spec.Replicas}, Status: w.Status}, nil
+	case *appsv1.DaemonSet:
+		return &appsv1.DaemonSet{ObjectMeta: slim(w.ObjectMeta), Status: w.Status}, nil
+	}
+	return o, nil
+}
+
+// hasNodes tells whether pods could run.
+func (rt *runtime) hasNodes() bool { return len(rt.nodes.GetStore().ListKeys()) > 0 }
 
 func (w workloads) run(ctx context.Context) {
 	w.factory.Start(ctx.Done())

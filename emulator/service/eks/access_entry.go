@@ -87,7 +87,7 @@ func defaultUsername(principal string) string {
 	if err != nil || !strings.HasPrefix(p.Resource, "role/") {
 		return principal
 	}
-	return "arn:" + p.Partition + ":sts::" + p.Account + ":assumed-role/" + roleName(principal) + "/{{SessionName}}"
+	return "arn:" + p.Partition + ":sts::" + p.Account + ":assumed-role/" + RoleName(principal) + "/{{SessionName}}"
 }
 
 // EnsureNodeEntry writes the access entry through which a node role's instances

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/fixtures/addons"
@@ -39,12 +41,13 @@ func (s *Service) CreateAddon(ctx context.Context, in *eks.CreateAddonInput, _ .
 		return nil, err
 	}
 	scope := awsid.CallerFrom(ctx).Scope
-	if _, err := readRunningCluster(s.store, scope, a); err != nil {
+	cluster, err := readRunningCluster(s.store, scope, a)
+	if err != nil {
 		return nil, err
 	}
-	known, ok := addons.Get(a.addon)
-	if !ok {
-		return nil, a.invalidParameter("Addon %s specified is not supported", a.addon)
+	known, err := knownAddon(a, *cluster.Resource.Version)
+	if err != nil {
+		return nil, err
 	}
 	spec, err := s.addonSpec(ctx, a, known, addonRequest{
 		in.AddonVersion, in.ConfigurationValues, in.ServiceAccountRoleArn, in.PodIdentityAssociations, in.ResolveConflicts,
@@ -52,8 +55,8 @@ func (s *Service) CreateAddon(ctx context.Context, in *eks.CreateAddonInput, _ .
 	if err != nil {
 		return nil, err
 	}
-	if ns := in.NamespaceConfig; ns != nil && aws.ToString(ns.Namespace) != known.Namespace {
-		return nil, a.invalidParameter("The addon %s can only be installed in namespace %s", a.addon, known.Namespace)
+	if spec.Namespace, err = addonNamespace(a, known, in.NamespaceConfig); err != nil {
+		return nil, err
 	}
 	var d *Addon
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
@@ -69,6 +72,7 @@ func (s *Service) CreateAddon(ctx context.Context, in *eks.CreateAddonInput, _ .
 		}
 		d = s.newAddon(c, known, in.Tags)
 		d.Request, d.Desired = req, spec
+		d.Resource.NamespaceConfig = &ekstypes.AddonNamespaceConfigResponse{Namespace: aws.String(spec.Namespace)}
 		if err := d.chooseVersion(a, known, *c.Resource.Version, aws.ToString(in.AddonVersion)); err != nil {
 			return err
 		}
@@ -92,8 +96,33 @@ func (s *Service) newAddon(c *Cluster, known addons.Addon, tags map[string]strin
 		AddonName: aws.String(known.Name), ClusterName: c.Resource.Name, Status: ekstypes.AddonStatusCreating,
 		AddonArn:  aws.String(c.Scope.ARN("eks", strings.Join([]string{"addon", *c.Resource.Name, known.Name, id}, "/"))),
 		CreatedAt: now, ModifiedAt: now, Tags: nonNil(tags), Health: &ekstypes.AddonHealth{Issues: []ekstypes.AddonIssue{}},
-		NamespaceConfig: &ekstypes.AddonNamespaceConfigResponse{Namespace: aws.String(known.Namespace)},
 	}}
+}
+
+// knownAddon finds the add-on a names. Those of the AWS Marketplace are as unknown
+// as names that nobody has: they need a subscription.
+func knownAddon(a about, kubernetes string) (addons.Addon, error) {
+	known, ok := addons.Get(a.addon)
+	if !ok || known.Default(kubernetes) == "" {
+		return known, a.invalidParameter("Addon %s specified is not supported in %s kubernetes version", a.addon, kubernetes)
+	}
+	return known, nil
+}
+
+// addonNamespace is where a new add-on goes. The networking add-ons' places are
+// known to nodes and the control plane.
+func addonNamespace(a about, known addons.Addon, in *ekstypes.AddonNamespaceConfigRequest) (string, error) {
+	if in == nil || in.Namespace == nil {
+		return known.Namespace, nil
+	}
+	ns := *in.Namespace
+	if msgs := validation.IsDNS1123Label(ns); len(msgs) > 0 {
+		return "", a.invalidParameter("Namespace %q is not valid: %s", ns, msgs[0])
+	}
+	if known.FixedNamespace && ns != known.Namespace {
+		return "", a.invalidParameter("The addon %s can only be installed in namespace %s", a.addon, known.Namespace)
+	}
+	return ns, nil
 }
 
 // addonRequest is what CreateAddon and UpdateAddon have in common.
@@ -107,7 +136,7 @@ type addonRequest struct {
 func (s *Service) addonSpec(ctx context.Context, a about, known addons.Addon, in addonRequest) (AddonSpec, error) {
 	spec := AddonSpec{
 		ConfigurationValues: aws.ToString(in.values), ServiceAccountRoleARN: aws.ToString(in.role),
-		ResolveConflicts: in.resolve, Namespace: known.Namespace,
+		ResolveConflicts: in.resolve,
 	}
 	if in.resolve == "" {
 		spec.ResolveConflicts = ekstypes.ResolveConflictsNone

@@ -38,7 +38,7 @@ func TestAddonLife(t *testing.T) {
 		t.Errorf("a new cluster has add-ons %v", list)
 	}
 	got := must(w.CreateAddon(w.ctx, &eks.CreateAddonInput{ClusterName: dev, AddonName: cni, ClientRequestToken: aws.String("t")})).Addon
-	if got.Status != "CREATING" || *got.AddonVersion != "v1.21.1-eksbuild.3" || !strings.HasPrefix(*got.AddonArn, "arn:aws:eks:us-east-1:000000000000:addon/dev/vpc-cni/") {
+	if got.Status != "CREATING" || *got.AddonVersion != "v1.22.4-eksbuild.3" || !strings.HasPrefix(*got.AddonArn, "arn:aws:eks:us-east-1:000000000000:addon/dev/vpc-cni/") {
 		t.Errorf("%+v", got)
 	}
 	_, err := w.CreateAddon(w.ctx, &eks.CreateAddonInput{ClusterName: dev, AddonName: cni})
@@ -60,7 +60,7 @@ func TestAddonLife(t *testing.T) {
 		t.Error(diff)
 	}
 	d := Addons.Get(w.store, w.scope, ChildID("dev", "vpc-cni"))
-	if *d.Resource.AddonVersion != "v1.21.1-eksbuild.3" || d.Desired.Version != "v1.20.5-eksbuild.1" || d.Resource.Status != "UPDATING" || d.Desired.ResolveConflicts != "OVERWRITE" {
+	if *d.Resource.AddonVersion != "v1.22.4-eksbuild.3" || d.Desired.Version != "v1.20.5-eksbuild.1" || d.Resource.Status != "UPDATING" || d.Desired.ResolveConflicts != "OVERWRITE" {
 		t.Errorf("%+v", d)
 	}
 	w.settleAddon("dev", "vpc-cni")
@@ -99,7 +99,7 @@ func TestCreateAddonRefusals(t *testing.T) {
 		change     func(in)
 		code, part string
 	}{
-		"unknown":     {func(i in) { i.AddonName = aws.String("x") }, "InvalidParameterException", "not supported"},
+		"unknown":     {func(i in) { i.AddonName = aws.String("x") }, "InvalidParameterException", "Addon x specified is not supported in 1.36 kubernetes version"},
 		"version":     {func(i in) { i.AddonVersion = aws.String("v0.0.1") }, "InvalidParameterException", "Addon version specified is not supported"},
 		"version k8s": {func(i in) { i.AddonVersion = aws.String("v1.19.6-eksbuild.7") }, "InvalidParameterException", "Addon version specified is not supported"},
 		"values":      {func(i in) { i.ConfigurationValues = aws.String(`{"nope":1}`) }, "InvalidParameterException", "ConfigurationValue provided in request is not supported: Json schema validation failed"},
@@ -131,7 +131,10 @@ func TestDescribeAddonVersions(t *testing.T) {
 	for _, a := range all {
 		names = append(names, *a.AddonName)
 	}
-	want := []string{"aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "metrics-server", "vpc-cni"}
+	want := []string{
+		"adot", "amazon-cloudwatch-observability", "aws-ebs-csi-driver", "aws-efs-csi-driver", "aws-guardduty-agent", "aws-mountpoint-s3-csi-driver", "cert-manager", "coredns",
+		"eks-node-monitoring-agent", "eks-pod-identity-agent", "external-dns", "kube-proxy", "kube-state-metrics", "metrics-server", "prometheus-node-exporter", "snapshot-controller", "vpc-cni",
+	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}
@@ -143,7 +146,7 @@ func TestDescribeAddonVersions(t *testing.T) {
 		}
 		if v.Compatibilities[0].DefaultVersion {
 			defaults++
-			if *v.AddonVersion != "v1.34.3-eksbuild.5" {
+			if *v.AddonVersion != "v1.34.6-eksbuild.8" {
 				t.Errorf("default %s", *v.AddonVersion)
 			}
 		}
@@ -151,9 +154,23 @@ func TestDescribeAddonVersions(t *testing.T) {
 	if defaults != 1 {
 		t.Errorf("%d defaults", defaults)
 	}
-	community := must(w.DescribeAddonVersions(w.ctx, &eks.DescribeAddonVersionsInput{Owners: []string{"community"}})).Addons
-	if len(community) != 1 || *community[0].AddonName != "metrics-server" {
-		t.Errorf("%+v", community)
+	for name, tc := range map[string]struct {
+		in   eks.DescribeAddonVersionsInput
+		want []string
+	}{
+		"owner":     {eks.DescribeAddonVersionsInput{Owners: []string{"community"}}, []string{"cert-manager", "external-dns", "kube-state-metrics", "metrics-server", "prometheus-node-exporter"}},
+		"type":      {eks.DescribeAddonVersionsInput{Types: []string{"storage"}}, []string{"aws-ebs-csi-driver", "aws-efs-csi-driver", "aws-mountpoint-s3-csi-driver", "snapshot-controller"}},
+		"publisher": {eks.DescribeAddonVersionsInput{Publishers: []string{"kubecost"}}, nil},
+		"both":      {eks.DescribeAddonVersionsInput{Types: []string{"networking"}, Owners: []string{"community"}}, []string{"external-dns"}},
+		"no name":   {eks.DescribeAddonVersionsInput{AddonName: aws.String("kubecost_kubecost")}, nil},
+	} {
+		var got []string
+		for _, a := range must(w.DescribeAddonVersions(w.ctx, &tc.in)).Addons {
+			got = append(got, *a.AddonName)
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 	cfg := must(w.DescribeAddonConfiguration(w.ctx, &eks.DescribeAddonConfigurationInput{AddonName: aws.String("vpc-cni"), AddonVersion: aws.String("v1.21.1-eksbuild.3")}))
 	if !strings.Contains(*cfg.ConfigurationSchema, "enableNetworkPolicy") || len(cfg.PodIdentityConfiguration) != 1 {

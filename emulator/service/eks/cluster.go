@@ -14,12 +14,16 @@ import (
 
 // DescribeCluster implements eks:DescribeCluster.
 func (s *Service) DescribeCluster(ctx context.Context, in *eks.DescribeClusterInput, _ ...func(*eks.Options)) (*eks.DescribeClusterOutput, error) {
-	c, err := readCluster(s.store, awsid.CallerFrom(ctx).Scope, aws.ToString(in.Name))
+	scope, name := awsid.CallerFrom(ctx).Scope, aws.ToString(in.Name)
+	if c := ConnectedClusters.Get(s.store, scope, name); c != nil {
+		r := c.Resource
+		return &eks.DescribeClusterOutput{Cluster: &r}, nil
+	}
+	c, err := readCluster(s.store, scope, name)
 	if err != nil {
 		return nil, err
 	}
-	r := c.Resource
-	return &eks.DescribeClusterOutput{Cluster: &r}, nil
+	return &eks.DescribeClusterOutput{Cluster: c.shown()}, nil
 }
 
 func readCluster(r store.Reader, scope awsid.Scope, name string) (*Cluster, error) {
@@ -50,11 +54,19 @@ func readRunningCluster(r store.Reader, scope awsid.Scope, a about) (*Cluster, e
 	return nil, a.invalidRequest("Cluster '%s' is not in ACTIVE status", a.cluster)
 }
 
-// ListClusters implements eks:ListClusters.
+// ListClusters implements eks:ListClusters: with include "all" also connected ones.
 func (s *Service) ListClusters(ctx context.Context, in *eks.ListClustersInput, _ ...func(*eks.Options)) (*eks.ListClustersOutput, error) {
 	var names []string
 	for _, c := range Clusters.List(s.store, awsid.CallerFrom(ctx).Scope) {
 		names = append(names, *c.Resource.Name)
+	}
+	for _, include := range in.Include {
+		if include != "all" {
+			return nil, about{}.invalidParameter("Unsupported value %s for include: it must be all", include)
+		}
+		for _, c := range ConnectedClusters.List(s.store, awsid.CallerFrom(ctx).Scope) {
+			names = append(names, *c.Resource.Name)
+		}
 	}
 	names, next, err := page("ListClusters", names, itself, in.MaxResults, in.NextToken)
 	if err != nil {
@@ -121,6 +133,9 @@ func DeleteClusterRecords(tx *store.Tx, scope awsid.Scope, name string) {
 	}
 	for _, p := range PodIdentityAssociations.ListPrefix(tx, scope, prefix) {
 		PodIdentityAssociations.Delete(tx, scope, ChildID(name, *p.Resource.AssociationId))
+	}
+	for _, c := range Capabilities.ListPrefix(tx, scope, prefix) {
+		Capabilities.Delete(tx, scope, ChildID(name, *c.Resource.CapabilityName))
 	}
 	for _, u := range Updates.ListPrefix(tx, scope, prefix) {
 		Updates.Delete(tx, scope, ChildID(name, *u.Resource.Id))

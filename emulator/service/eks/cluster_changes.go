@@ -11,6 +11,7 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/fixtures/eksversions"
 )
 
 // unlessEqual refuses a change after which the part of the cluster that get
@@ -55,12 +56,17 @@ func accessChange(s *Service, a about, in *ekstypes.UpdateAccessConfigRequest) c
 	}
 }
 
-func upgradePolicyChange(a about, in *ekstypes.UpgradePolicyRequest) clusterChange {
+func upgradePolicyChange(s *Service, a about, in *ekstypes.UpgradePolicyRequest) clusterChange {
 	ch := clusterChange{kind: ekstypes.UpdateTypeUpgradePolicyUpdate}
 	if in != nil {
 		ch.params = []ekstypes.UpdateParam{param(ekstypes.UpdateParamTypeUpgradePolicy, map[string]any{"supportType": in.SupportType})}
 	}
 	ch.apply = unlessEqual(a, "upgradePolicy", func(r *ekstypes.Cluster) any { return r.UpgradePolicy }, func(c *Cluster) error {
+		// "You cannot disable extended support once it starts."
+		v, _ := eksversions.Get(*c.Resource.Version)
+		if in != nil && in.SupportType == ekstypes.SupportTypeStandard && v.Support(s.clock.Now()) == eksversions.Extended {
+			return a.invalidRequest("Cluster %s is in extended support: its support type cannot be changed to %s", a.cluster, in.SupportType)
+		}
 		return setUpgradePolicy(a, &c.Resource, in)
 	})
 	return ch
@@ -93,7 +99,7 @@ func deletionProtectionChange(a about, in *bool) clusterChange {
 	}
 }
 
-func remoteNetworkChange(a about, in *ekstypes.RemoteNetworkConfigRequest) clusterChange {
+func remoteNetworkChange(a about, in *ekstypes.RemoteNetworkConfigRequest, net network) clusterChange {
 	ch := clusterChange{kind: ekstypes.UpdateTypeRemoteNetworkConfigUpdate}
 	shown := map[string]any{}
 	if in != nil {
@@ -109,7 +115,7 @@ func remoteNetworkChange(a about, in *ekstypes.RemoteNetworkConfigRequest) clust
 	ch.params = []ekstypes.UpdateParam{param(ekstypes.UpdateParamTypeRemoteNetworkConfig, shown)}
 	ch.apply = unlessEqual(a, "remoteNetworkConfig", func(r *ekstypes.Cluster) any { return r.RemoteNetworkConfig }, func(c *Cluster) error {
 		c.Resource.RemoteNetworkConfig = nil
-		return setRemoteNetwork(a, &c.Resource, in)
+		return setRemoteNetwork(a, &c.Resource, in, net)
 	})
 	return ch
 }
@@ -161,7 +167,9 @@ func (s *Service) autoModeChange(ctx context.Context, a about, m autoMode) clust
 			param(ekstypes.UpdateParamTypeKubernetesNetworkConfig, map[string]any{"elasticLoadBalancing": map[string]any{"enabled": on}}),
 			param(ekstypes.UpdateParamTypeStorageConfig, map[string]any{"blockStorage": map[string]any{"enabled": on}}),
 		},
-		apply: unlessEqual(a, "EKS Auto Mode", get, func(c *Cluster) error { return m.apply(ctx, s, a, &c.Resource) }),
+		apply: func(tx *store.Tx, c *Cluster) error {
+			return unlessEqual(a, "EKS Auto Mode", get, func(c *Cluster) error { return m.applyUpdate(ctx, s, a, tx, c) })(tx, c)
+		},
 	}
 }
 

@@ -47,6 +47,7 @@ func (s *Service) CreateCluster(ctx context.Context, in *eks.CreateClusterInput,
 		}
 		c.Port = port
 		s.putCreatorEntry(tx, c, in.AccessConfig)
+		s.putAutoNodeEntry(tx, c)
 		Clusters.Put(tx, scope, *in.Name, c)
 		return nil
 	})
@@ -76,6 +77,9 @@ func earlierCluster(r store.Reader, scope awsid.Scope, a about, req Request) (*C
 		if old.Request == req {
 			return old, nil
 		}
+		return nil, a.inUse("Cluster already exists with name: %s", a.cluster)
+	}
+	if ConnectedClusters.Get(r, scope, a.cluster) != nil {
 		return nil, a.inUse("Cluster already exists with name: %s", a.cluster)
 	}
 	for _, c := range Clusters.List(r, scope) {
@@ -146,12 +150,14 @@ func (s *Service) newCluster(ctx context.Context, a about, in *eks.CreateCluster
 			c.Resource.EncryptionConfig, err = s.checkEncryption(ctx, a, aws.ToString(in.RoleArn), in.EncryptionConfig)
 			return err
 		},
-		func() error { return setRemoteNetwork(a, &c.Resource, in.RemoteNetworkConfig) },
+		func() error { return setRemoteNetwork(a, &c.Resource, in.RemoteNetworkConfig, net) },
 		func() error { return setScalingTier(a, &c.Resource, in.ControlPlaneScalingConfig) },
 		func() error {
 			return setComponents(a, &c.Resource, in.KubeApiServerConfig, in.KubeControllerManagerConfig, in.KubeSchedulerConfig)
 		},
-		func() error { return s.setAutoMode(ctx, a, c, in) },
+		func() error {
+			return autoMode{in.ComputeConfig, in.StorageConfig, in.KubernetesNetworkConfig}.set(ctx, s, a, c)
+		},
 	} {
 		if err := set(); err != nil {
 			return nil, err

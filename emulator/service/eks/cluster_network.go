@@ -75,6 +75,15 @@ func (s *Service) checkNetwork(ctx context.Context, a about, in *ekstypes.VpcCon
 	return network{vpc: vpcs.Vpcs[0], subnets: subnets}, nil
 }
 
+// networkOf describes an existing cluster's VPC.
+func (s *Service) networkOf(ctx context.Context, a about, c *Cluster) (network, error) {
+	vpcs, err := s.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{aws.ToString(c.Resource.ResourcesVpcConfig.VpcId)}})
+	if err != nil {
+		return network{}, a.fromEC2(err, awsid.CallerFrom(ctx).RequestID)
+	}
+	return network{vpc: vpcs.Vpcs[0]}, nil
+}
+
 // subnets describes ids in their order.
 func (s *Service) subnets(ctx context.Context, a about, ids []string) ([]ec2types.Subnet, error) {
 	if dup := duplicate(ids); dup != "" {

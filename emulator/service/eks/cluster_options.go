@@ -113,30 +113,67 @@ func (s *Service) AssociateEncryptionConfig(ctx context.Context, in *eks.Associa
 	return &eks.AssociateEncryptionConfigOutput{Update: &u.Resource}, nil
 }
 
-func setRemoteNetwork(a about, r *ekstypes.Cluster, in *ekstypes.RemoteNetworkConfigRequest) error {
+// setRemoteNetwork writes the networks of EKS Hybrid Nodes; empty lists remove
+// them. They must be clear of the VPC and of the services.
+func setRemoteNetwork(a about, r *ekstypes.Cluster, in *ekstypes.RemoteNetworkConfigRequest, net network) error {
 	if in == nil || len(in.RemoteNodeNetworks) == 0 && len(in.RemotePodNetworks) == 0 {
 		return nil
 	}
-	if len(in.RemoteNodeNetworks) > 1 {
+	switch {
+	case r.AccessConfig.AuthenticationMode == ekstypes.AuthenticationModeConfigMap:
+		return a.invalidParameter("AccessConfig AuthMode must be API_AND_CONFIG_MAP or API when remoteNetworkConfig is specified")
+	case r.KubernetesNetworkConfig.IpFamily == ekstypes.IpFamilyIpv6:
+		return a.invalidParameter("remoteNetworkConfig is not supported for clusters with ipFamily ipv6")
+	case len(in.RemoteNodeNetworks) > 1:
 		return a.invalidParameter("Only one remoteNodeNetwork is allowed")
-	}
-	if len(in.RemotePodNetworks) > 1 {
+	case len(in.RemotePodNetworks) > 1:
 		return a.invalidParameter("Only one remotePodNetwork is allowed")
+	case len(in.RemoteNodeNetworks) == 0:
+		return a.invalidParameter("remoteNodeNetworks must be specified when remotePodNetworks is specified")
 	}
-	var cidrs []string
+	var taken []netip.Prefix
 	for _, n := range in.RemoteNodeNetworks {
-		cidrs = append(cidrs, n.Cidrs...)
+		if err := checkRemoteCIDRs(a, "node", n.Cidrs, r, net, &taken); err != nil {
+			return err
+		}
 	}
 	for _, n := range in.RemotePodNetworks {
-		cidrs = append(cidrs, n.Cidrs...)
-	}
-	for _, c := range cidrs {
-		if p, err := netip.ParsePrefix(c); err != nil || !p.Addr().Is4() || p.Masked() != p {
-			return a.invalidParameter("The CIDR %s in remoteNetworkConfig is not a valid IPv4 CIDR block", c)
+		if err := checkRemoteCIDRs(a, "pod", n.Cidrs, r, net, &taken); err != nil {
+			return err
 		}
 	}
 	r.RemoteNetworkConfig = &ekstypes.RemoteNetworkConfigResponse{
 		RemoteNodeNetworks: in.RemoteNodeNetworks, RemotePodNetworks: in.RemotePodNetworks,
+	}
+	return nil
+}
+
+// maxRemoteCIDRs is the model's limit on CIDRs of a remote network.
+const maxRemoteCIDRs = 15
+
+// checkRemoteCIDRs appends the networks to those that later ones may not overlap.
+func checkRemoteCIDRs(a about, kind string, cidrs []string, r *ekstypes.Cluster, net network, taken *[]netip.Prefix) error {
+	if len(cidrs) == 0 || len(cidrs) > maxRemoteCIDRs {
+		return a.invalidParameter("Invalid remote %s network: it must have between 1 and %d CIDRs", kind, maxRemoteCIDRs)
+	}
+	for _, c := range cidrs {
+		p, err := netip.ParsePrefix(c)
+		if err != nil || !p.Addr().Is4() || p.Masked() != p {
+			return a.invalidParameter("Invalid remote %s network: CIDR %s is not a valid IPv4 CIDR", kind, c)
+		}
+		if vpc, overlaps := net.overlaps(p); overlaps {
+			return a.invalidParameter("Invalid remote %s network: CIDR %s overlaps with VPC CIDR %s", kind, c, vpc)
+		}
+		services, err := netip.ParsePrefix(aws.ToString(r.KubernetesNetworkConfig.ServiceIpv4Cidr))
+		if err == nil && services.Overlaps(p) {
+			return a.invalidParameter("Invalid remote %s network: CIDR %s overlaps with service CIDR %s", kind, c, services)
+		}
+		for _, t := range *taken {
+			if t.Overlaps(p) {
+				return a.invalidParameter("Invalid remote %s network: CIDR %s overlaps with CIDR %s", kind, c, t)
+			}
+		}
+		*taken = append(*taken, p)
 	}
 	return nil
 }
@@ -150,81 +187,6 @@ func setScalingTier(a about, r *ekstypes.Cluster, in *ekstypes.ControlPlaneScali
 		return a.invalidParameter("Unsupported control plane scaling tier %s", in.Tier)
 	}
 	r.ControlPlaneScalingConfig.Tier = in.Tier
-	return nil
-}
-
-// autoMode is EKS Auto Mode's part of a request. EKS wants its three switches
-// together.
-type autoMode struct {
-	compute *ekstypes.ComputeConfigRequest
-	storage *ekstypes.StorageConfigRequest
-	network *ekstypes.KubernetesNetworkConfigRequest
-}
-
-// given tells whether the request speaks of Auto Mode at all.
-func (m autoMode) given() bool {
-	return m.compute != nil || m.storage != nil || m.network != nil && m.network.ElasticLoadBalancing != nil
-}
-
-// enabled returns what the three switches agree on.
-func (m autoMode) enabled(a about) (bool, error) {
-	compute := m.compute != nil && aws.ToBool(m.compute.Enabled)
-	storage := m.storage != nil && m.storage.BlockStorage != nil && aws.ToBool(m.storage.BlockStorage.Enabled)
-	balancing := m.network != nil && m.network.ElasticLoadBalancing != nil && aws.ToBool(m.network.ElasticLoadBalancing.Enabled)
-	if compute != storage || storage != balancing {
-		return false, a.invalidParameter(
-			"For EKS Auto Mode, please ensure that all required configs, including computeConfig, kubernetesNetworkConfig, and blockStorage are all either fully enabled or fully disabled.")
-	}
-	return compute, nil
-}
-
-// apply validates the request against the cluster and writes it into r.
-func (m autoMode) apply(ctx context.Context, s *Service, a about, r *ekstypes.Cluster) error {
-	on, err := m.enabled(a)
-	if err != nil {
-		return err
-	}
-	r.ComputeConfig = &ekstypes.ComputeConfigResponse{Enabled: &on}
-	r.StorageConfig = &ekstypes.StorageConfigResponse{BlockStorage: &ekstypes.BlockStorage{Enabled: &on}}
-	net := *r.KubernetesNetworkConfig
-	net.ElasticLoadBalancing = &ekstypes.ElasticLoadBalancing{Enabled: &on}
-	r.KubernetesNetworkConfig = &net
-	if !on {
-		return nil
-	}
-	if r.AccessConfig.AuthenticationMode == ekstypes.AuthenticationModeConfigMap {
-		return a.invalidParameter("EKS Auto Mode requires the authentication mode API or API_AND_CONFIG_MAP.")
-	}
-	for _, p := range m.compute.NodePools {
-		if p != "general-purpose" && p != "system" {
-			return a.invalidParameter("Unsupported node pool %s: it must be general-purpose or system", p)
-		}
-	}
-	role := aws.ToString(m.compute.NodeRoleArn)
-	if (role == "") != (len(m.compute.NodePools) == 0) {
-		return a.invalidParameter("When Compute Config nodeRoleArn is not null or empty, nodePool value(s) must be provided, and the other way round.")
-	}
-	if role != "" {
-		p, err := s.checkRole(ctx, a, role)
-		if err != nil {
-			return err
-		}
-		if !trusts(p, nodeService) {
-			return a.invalidParameter("The nodeRoleArn %s does not exist or does not trust %s", role, nodeService)
-		}
-	}
-	r.ComputeConfig.NodePools, r.ComputeConfig.NodeRoleArn = m.compute.NodePools, ptrOrNil(role)
-	return nil
-}
-
-func (s *Service) setAutoMode(ctx context.Context, a about, c *Cluster, in *eks.CreateClusterInput) error {
-	m := autoMode{in.ComputeConfig, in.StorageConfig, in.KubernetesNetworkConfig}
-	if err := m.apply(ctx, s, a, &c.Resource); err != nil {
-		return err
-	}
-	if aws.ToBool(c.Resource.ComputeConfig.Enabled) && c.BootstrapSelfManagedAddons {
-		return a.invalidParameter("bootstrapSelfManagedAddons must be false for a cluster with EKS Auto Mode.")
-	}
 	return nil
 }
 

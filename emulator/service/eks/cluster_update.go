@@ -107,10 +107,16 @@ func (s *Service) clusterChange(ctx context.Context, a about, now *Cluster, in *
 	}
 	add(loggingChange(a, in.Logging), in.Logging != nil)
 	add(accessChange(s, a, in.AccessConfig), in.AccessConfig != nil)
-	add(upgradePolicyChange(a, in.UpgradePolicy), in.UpgradePolicy != nil)
+	add(upgradePolicyChange(s, a, in.UpgradePolicy), in.UpgradePolicy != nil)
 	add(zonalShiftChange(a, in.ZonalShiftConfig), in.ZonalShiftConfig != nil)
 	add(deletionProtectionChange(a, in.DeletionProtection), in.DeletionProtection != nil)
-	add(remoteNetworkChange(a, in.RemoteNetworkConfig), in.RemoteNetworkConfig != nil)
+	if in.RemoteNetworkConfig != nil {
+		net, err := s.networkOf(ctx, a, now)
+		if err != nil {
+			return clusterChange{}, err
+		}
+		add(remoteNetworkChange(a, in.RemoteNetworkConfig, net), true)
+	}
 	add(scalingTierChange(a, in.ControlPlaneScalingConfig, now), in.ControlPlaneScalingConfig != nil)
 	add(componentsChange(a, in), in.KubeApiServerConfig != nil || in.KubeControllerManagerConfig != nil || in.KubeSchedulerConfig != nil)
 	auto := autoMode{in.ComputeConfig, in.StorageConfig, in.KubernetesNetworkConfig}

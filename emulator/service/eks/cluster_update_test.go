@@ -1,6 +1,7 @@
 package eks
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -90,7 +91,11 @@ func TestUpdateClusterConfig(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.active("dev")
+			mode := ekstypes.AuthenticationModeConfigMap
+			if tc.in.RemoteNetworkConfig != nil { // which wants access entries
+				mode = ekstypes.AuthenticationModeApi
+			}
+			w.active("dev", withMode(mode))
 			in := tc.in
 			in.Name = aws.String("dev")
 			u := must(w.UpdateClusterConfig(w.ctx, &in)).Update
@@ -150,26 +155,79 @@ func TestLeavingConfigMapModeMakesEntries(t *testing.T) {
 	}
 }
 
-func TestAutoMode(t *testing.T) {
-	w := newWorld(t)
-	on := aws.Bool(true)
-	w.active("dev", withMode("API"))
+// autoModeRequest is Auto Mode as Terraform writes it: all three parts.
+func autoModeRequest(on bool, pools ...string) *eks.UpdateClusterConfigInput {
 	in := &eks.UpdateClusterConfigInput{
 		Name:                    aws.String("dev"),
-		ComputeConfig:           &ekstypes.ComputeConfigRequest{Enabled: on, NodePools: []string{"system"}, NodeRoleArn: aws.String(roleARN("node"))},
-		StorageConfig:           &ekstypes.StorageConfigRequest{BlockStorage: &ekstypes.BlockStorage{Enabled: on}},
-		KubernetesNetworkConfig: &ekstypes.KubernetesNetworkConfigRequest{ElasticLoadBalancing: &ekstypes.ElasticLoadBalancing{Enabled: on}},
+		ComputeConfig:           &ekstypes.ComputeConfigRequest{Enabled: &on, NodePools: pools},
+		StorageConfig:           &ekstypes.StorageConfigRequest{BlockStorage: &ekstypes.BlockStorage{Enabled: &on}},
+		KubernetesNetworkConfig: &ekstypes.KubernetesNetworkConfigRequest{ElasticLoadBalancing: &ekstypes.ElasticLoadBalancing{Enabled: &on}},
 	}
-	u := must(w.UpdateClusterConfig(w.ctx, in)).Update
-	c := must(w.DescribeCluster(w.ctx, &eks.DescribeClusterInput{Name: in.Name})).Cluster
+	if len(pools) > 0 {
+		in.ComputeConfig.NodeRoleArn = aws.String(roleARN("node"))
+	}
+	return in
+}
+
+func TestAutoMode(t *testing.T) {
+	w := newWorld(t)
+	w.active("dev", withMode("API"))
+	_, err := w.UpdateClusterConfig(w.ctx, autoModeRequest(false))
+	wantError(t, err, "InvalidRequestException", "Cannot modify EKS Auto Mode configuration. Auto Mode is not enabled on this cluster.")
+
+	u := must(w.UpdateClusterConfig(w.ctx, autoModeRequest(true, "system"))).Update
+	c := must(w.DescribeCluster(w.ctx, &eks.DescribeClusterInput{Name: aws.String("dev")})).Cluster
 	if u.Type != "AutoModeUpdate" || !*c.ComputeConfig.Enabled || !*c.StorageConfig.BlockStorage.Enabled || !*c.KubernetesNetworkConfig.ElasticLoadBalancing.Enabled ||
 		c.KubernetesNetworkConfig.ServiceIpv4Cidr == nil {
 		t.Errorf("%+v %+v", u, c)
 	}
+	e := must(w.DescribeAccessEntry(w.ctx, &eks.DescribeAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String(roleARN("node"))})).AccessEntry
+	policies := must(w.ListAssociatedAccessPolicies(w.ctx, &eks.ListAssociatedAccessPoliciesInput{ClusterName: aws.String("dev"), PrincipalArn: e.PrincipalArn})).AssociatedAccessPolicies
+	if *e.Type != "EC2" || len(policies) != 1 || !strings.HasSuffix(*policies[0].PolicyArn, "/AmazonEKSAutoNodePolicy") {
+		t.Errorf("access entry %+v with %+v", e, policies)
+	}
 	w.settle("dev")
-	in.StorageConfig = nil
-	_, err := w.UpdateClusterConfig(w.ctx, in)
-	wantError(t, err, "InvalidParameterException", "For EKS Auto Mode")
+	_, err = w.UpdateClusterConfig(w.ctx, autoModeRequest(true, "system"))
+	wantError(t, err, "InvalidParameterException", "No changes detected for EKS Auto Mode")
+	must(w.UpdateClusterConfig(w.ctx, autoModeRequest(true, "system", "general-purpose")))
+	w.settle("dev")
+	must(w.UpdateClusterConfig(w.ctx, autoModeRequest(false)))
+	c = must(w.DescribeCluster(w.ctx, &eks.DescribeClusterInput{Name: aws.String("dev")})).Cluster
+	if *c.ComputeConfig.Enabled || c.ComputeConfig.NodePools != nil || c.ComputeConfig.NodeRoleArn != nil {
+		t.Errorf("disabled: %+v", c.ComputeConfig)
+	}
+}
+
+func TestAutoModeRefusals(t *testing.T) {
+	w := newWorld(t)
+	w.active("dev", withMode("API"))
+	w.active("old")
+	for name, tc := range map[string]struct {
+		change func(*eks.UpdateClusterConfigInput)
+		want   string
+	}{
+		"two of three": {func(in *eks.UpdateClusterConfigInput) { in.StorageConfig = nil }, "For EKS Auto Mode, please ensure that all required configs"},
+		"no role":      {func(in *eks.UpdateClusterConfigInput) { in.ComputeConfig.NodeRoleArn = nil }, "When Compute Config nodeRoleArn is null or empty, nodePool list cannot be populated."},
+		"no pools":     {func(in *eks.UpdateClusterConfigInput) { in.ComputeConfig.NodePools = nil }, "When Compute Config nodeRoleArn is not null or empty, nodePool value(s) must be provided."},
+		"unknown pool": {func(in *eks.UpdateClusterConfigInput) { in.ComputeConfig.NodePools = []string{"gpu"} }, "Unsupported node pool gpu"},
+		"role's trust": {func(in *eks.UpdateClusterConfigInput) { in.ComputeConfig.NodeRoleArn = aws.String(roleARN("pod")) }, "does not trust ec2.amazonaws.com"},
+		"mode":         {func(in *eks.UpdateClusterConfigInput) { in.Name = aws.String("old") }, "requires the authentication mode API"},
+	} {
+		in := autoModeRequest(true, "system")
+		tc.change(in)
+		_, err := w.UpdateClusterConfig(w.ctx, in)
+		if err == nil {
+			t.Fatalf("%s: it was answered", name)
+		}
+		wantError(t, err, "InvalidParameterException", tc.want)
+	}
+	auto := autoModeRequest(true, "system")
+	_, err := w.CreateCluster(w.ctx, &eks.CreateClusterInput{
+		Name: aws.String("new"), RoleArn: aws.String(roleARN("cluster")), ResourcesVpcConfig: &ekstypes.VpcConfigRequest{SubnetIds: []string{"subnet-a", "subnet-b"}},
+		AccessConfig:  &ekstypes.CreateAccessConfigRequest{AuthenticationMode: "API"},
+		ComputeConfig: auto.ComputeConfig, StorageConfig: auto.StorageConfig, KubernetesNetworkConfig: auto.KubernetesNetworkConfig,
+	})
+	wantError(t, err, "InvalidParameterException", "When EKS Auto Mode is enabled, bootstrapSelfManagedAddons must be set to false.")
 }
 
 func TestAssociateEncryptionConfig(t *testing.T) {

@@ -56,6 +56,8 @@ func newWorld(t *testing.T) *world {
 			roleARN("pod"):     {"AROAPOD", []string{podsService}},
 			roleARN("admin"):   {"AROAADMIN", nil},
 			roleARN("fargate"): {"AROAFARGATE", []string{fargateService}},
+			roleARN("cap"):     {"AROACAP", []string{capabilityService}},
+			roleARN("agent"):   {"AROAAGENT", []string{connectorService}},
 		},
 	}
 	w.Service, err = New(Config{
@@ -106,6 +108,13 @@ func newFakeEC2() *fakeEC2 {
 		})
 	}
 	return f
+}
+
+func (f *fakeEC2) DescribeKeyPairs(_ context.Context, in *ec2.DescribeKeyPairsInput, _ ...func(*ec2.Options)) (*ec2.DescribeKeyPairsOutput, error) {
+	if name := in.KeyNames[0]; name != "ops" {
+		return nil, &smithy.GenericAPIError{Code: "InvalidKeyPair.NotFound", Message: "The key pair '" + name + "' does not exist"}
+	}
+	return &ec2.DescribeKeyPairsOutput{}, nil
 }
 
 func (f *fakeEC2) DescribeSubnets(_ context.Context, in *ec2.DescribeSubnetsInput, _ ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error) {

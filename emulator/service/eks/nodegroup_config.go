@@ -18,7 +18,7 @@ const (
 var reservedLabels = []string{"kubernetes.io/", "k8s.io/", "eks.amazonaws.com/"}
 
 // setScaling writes what in gives over the group's sizes, or the defaults of a new
-// group.
+// group. EKS words the same mistake differently for new and existing groups.
 func setScaling(a about, n *Nodegroup, in *ekstypes.NodegroupScalingConfig) error {
 	out := ekstypes.NodegroupScalingConfig{MinSize: aws.Int32(1), MaxSize: aws.Int32(2), DesiredSize: aws.Int32(2)}
 	if n.Resource.ScalingConfig != nil {
@@ -32,13 +32,18 @@ func setScaling(a about, n *Nodegroup, in *ekstypes.NodegroupScalingConfig) erro
 		}
 	}
 	minSize, maxSize, desired := *out.MinSize, *out.MaxSize, *out.DesiredSize
+	created := n.Resource.ScalingConfig == nil
 	switch {
 	case minSize < 0 || desired < 0:
 		return a.invalidParameter("The minimum and desired sizes of a node group cannot be negative")
 	case maxSize < 1:
 		return a.invalidParameter("The maximum size of a node group must be at least 1")
+	case minSize > desired && created:
+		return a.invalidParameter("minSize can't be greater than desiredSize")
 	case minSize > desired:
 		return a.invalidParameter("Minimum capacity %d can't be greater than desired size %d", minSize, desired)
+	case desired > maxSize && created:
+		return a.invalidParameter("desiredSize can't be greater than maxSize")
 	case desired > maxSize:
 		return a.invalidParameter("Desired capacity %d can't be greater than max size %d", desired, maxSize)
 	}
@@ -140,7 +145,19 @@ func setNodeRepair(a about, n *Nodegroup, in *ekstypes.NodeRepairConfig) error {
 		in.MaxUnhealthyNodeThresholdCount != nil && in.MaxUnhealthyNodeThresholdPercentage != nil {
 		return a.invalidParameter("Only one of a count and a percentage can be specified in nodeRepairConfig")
 	}
+	for _, o := range in.NodeRepairConfigOverrides {
+		// "If you use this, you must specify all the values."
+		if aws.ToString(o.NodeMonitoringCondition) == "" || aws.ToString(o.NodeUnhealthyReason) == "" || o.MinRepairWaitTimeMins == nil || o.RepairAction == "" {
+			return a.invalidParameter("nodeRepairConfigOverrides must specify nodeMonitoringCondition, nodeUnhealthyReason, minRepairWaitTimeMins and repairAction")
+		}
+		if !slices.Contains(o.RepairAction.Values(), o.RepairAction) {
+			return a.invalidParameter("Unsupported repairAction %s", o.RepairAction)
+		}
+	}
 	out := *in
+	if now := n.Resource.NodeRepairConfig; now != nil && out.Enabled == nil {
+		out.Enabled = now.Enabled
+	}
 	n.Resource.NodeRepairConfig = &out
 	return nil
 }

@@ -110,6 +110,7 @@ func (s *Service) newNodegroup(ctx context.Context, a about, c *Cluster, in *eks
 		func() error { return setNodeRepair(a, n, in.NodeRepairConfig) },
 		func() error { return setWarmPool(a, n, in.WarmPoolConfig) },
 		func() error { return s.setMachines(ctx, a, n, in, template) },
+		func() error { return s.checkRemoteAccess(ctx, a, c, in.RemoteAccess) },
 		func() error { return s.setNodeVersion(a, c, n, in) },
 	} {
 		if err := set(); err != nil {
@@ -130,7 +131,7 @@ func (s *Service) setNodeRole(ctx context.Context, a about, n *Nodegroup, arn st
 	}
 	if p.ARN == "" {
 		return a.invalidParameter("The role with name %s cannot be found. (Service: AmazonIdentityManagement; Status Code: 404; Error Code: NoSuchEntity; Request ID: %s; Proxy: null)",
-			roleName(arn), awsid.CallerFrom(ctx).RequestID)
+			RoleName(arn), awsid.CallerFrom(ctx).RequestID)
 	}
 	if !trusts(p, nodeService) {
 		return a.invalidParameter("Following required service principals [%s] were not found in the trust relationships of nodeRole %s", nodeService, arn)

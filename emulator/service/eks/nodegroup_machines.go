@@ -130,6 +130,24 @@ func (s *Service) setMachines(ctx context.Context, a about, n *Nodegroup, in *ek
 	return nil
 }
 
+// checkRemoteAccess makes sure that the SSH key and the groups that may use it are
+// there.
+func (s *Service) checkRemoteAccess(ctx context.Context, a about, c *Cluster, in *ekstypes.RemoteAccessConfig) error {
+	if in == nil {
+		return nil
+	}
+	if aws.ToString(in.Ec2SshKey) == "" {
+		if len(in.SourceSecurityGroups) > 0 {
+			return a.invalidParameter("ec2SshKey must be specified when sourceSecurityGroups are specified in remoteAccess")
+		}
+		return nil
+	}
+	if _, err := s.ec2.DescribeKeyPairs(ctx, &ec2.DescribeKeyPairsInput{KeyNames: []string{*in.Ec2SshKey}}); err != nil {
+		return a.fromEC2(err, awsid.CallerFrom(ctx).RequestID)
+	}
+	return s.checkSecurityGroups(ctx, a, in.SourceSecurityGroups, aws.ToString(c.Resource.ResourcesVpcConfig.VpcId))
+}
+
 // useTemplate takes over what the launch template says; nothing may be said twice.
 func (n *Nodegroup) useTemplate(a about, in *eks.CreateNodegroupInput, t *template) error {
 	if in.DiskSize != nil {

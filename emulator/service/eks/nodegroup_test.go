@@ -100,8 +100,8 @@ func TestCreateNodegroupRefusals(t *testing.T) {
 		"subnet vpc":   {func(i in) { i.Subnets = []string{"subnet-x"} }, "InvalidParameterException", "vpc-1"},
 		"min > desired": {func(i in) {
 			i.ScalingConfig = &ekstypes.NodegroupScalingConfig{MinSize: aws.Int32(3), MaxSize: aws.Int32(5)}
-		}, "InvalidParameterException", "Minimum capacity 3 can't be greater than desired size 2"},
-		"desired > max": {func(i in) { i.ScalingConfig = &ekstypes.NodegroupScalingConfig{DesiredSize: aws.Int32(5)} }, "InvalidParameterException", "Desired capacity 5 can't be greater than max size 2"},
+		}, "InvalidParameterException", "minSize can't be greater than desiredSize"},
+		"desired > max": {func(i in) { i.ScalingConfig = &ekstypes.NodegroupScalingConfig{DesiredSize: aws.Int32(5)} }, "InvalidParameterException", "desiredSize can't be greater than maxSize"},
 		"label prefix":  {func(i in) { i.Labels = map[string]string{"kubernetes.io/x": "y"} }, "InvalidParameterException", "reserved prefixes"},
 		"label value":   {func(i in) { i.Labels = map[string]string{"x": "a b"} }, "InvalidParameterException", "label x"},
 		"taint effect":  {func(i in) { i.Taints = []ekstypes.Taint{{Key: aws.String("k"), Effect: "NoSchedule"}} }, "InvalidParameterException", "taint effect"},
@@ -121,7 +121,13 @@ func TestCreateNodegroupRefusals(t *testing.T) {
 		"disk with lt": {func(i in) { lt(i); i.DiskSize = aws.Int32(30) }, "InvalidParameterException", "Disk size must be specified within the launch template."},
 		"ssh with lt":  {func(i in) { lt(i); i.RemoteAccess = &ekstypes.RemoteAccessConfig{} }, "InvalidParameterException", "Remote access configuration cannot be specified with a launch template."},
 		"type with lt": {func(i in) { lt(i); i.InstanceTypes = []string{"t3.large"} }, "InvalidParameterException", "not in both"},
-		"custom type":  {func(i in) { i.AmiType = "CUSTOM" }, "InvalidParameterException", "image id"},
+		"key gone": {func(i in) { i.RemoteAccess = &ekstypes.RemoteAccessConfig{Ec2SshKey: aws.String("lost")} }, "InvalidParameterException",
+			"The key pair 'lost' does not exist (Service: AmazonEC2; Status Code: 400; Error Code: InvalidKeyPair.NotFound;"},
+		"no key": {func(i in) { i.RemoteAccess = &ekstypes.RemoteAccessConfig{SourceSecurityGroups: []string{"sg-1"}} }, "InvalidParameterException", "ec2SshKey must be specified"},
+		"override": {func(i in) {
+			i.NodeRepairConfig = &ekstypes.NodeRepairConfig{NodeRepairConfigOverrides: []ekstypes.NodeRepairConfigOverrides{{RepairAction: "Reboot"}}}
+		}, "InvalidParameterException", "nodeRepairConfigOverrides must specify"},
+		"custom type": {func(i in) { i.AmiType = "CUSTOM" }, "InvalidParameterException", "image id"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -243,5 +249,35 @@ func TestUpdateNodegroupVersion(t *testing.T) {
 	w.settleNodegroup("dev", "ng")
 	if n := Nodegroups.Get(w.store, w.scope, ChildID("dev", "ng")); *n.Resource.Version != "1.35" || *n.Resource.ReleaseVersion != "1.35.2-20260415" {
 		t.Errorf("%+v", n.Resource)
+	}
+}
+
+func TestNodeRepairUpdate(t *testing.T) {
+	w := newWorld(t)
+	w.active("dev")
+	w.nodegroup("dev", "ng")
+	update := func(c *ekstypes.NodeRepairConfig) map[string]string {
+		u := must(w.UpdateNodegroupConfig(w.ctx, &eks.UpdateNodegroupConfigInput{ClusterName: aws.String("dev"), NodegroupName: aws.String("ng"), NodeRepairConfig: c})).Update
+		params := map[string]string{}
+		for _, p := range u.Params {
+			params[string(p.Type)] = *p.Value
+		}
+		w.settleNodegroup("dev", "ng")
+		return params
+	}
+	if diff := cmp.Diff(map[string]string{"NodeRepairEnabled": "true"}, update(&ekstypes.NodeRepairConfig{Enabled: aws.Bool(true)})); diff != "" {
+		t.Error(diff)
+	}
+	override := ekstypes.NodeRepairConfigOverrides{
+		NodeMonitoringCondition: aws.String("AcceleratedHardwareReady"), NodeUnhealthyReason: aws.String("NvidiaXID13Error"), MinRepairWaitTimeMins: aws.Int32(10), RepairAction: "Reboot",
+	}
+	got := update(&ekstypes.NodeRepairConfig{MaxParallelNodesRepairedCount: aws.Int32(2), NodeRepairConfigOverrides: []ekstypes.NodeRepairConfigOverrides{override}})
+	want := map[string]string{"NodeRepairConfig": `{"maxParallelNodesRepairedCount":2,"nodeRepairConfigOverrides":[{"minRepairWaitTimeMins":10,"nodeMonitoringCondition":"AcceleratedHardwareReady","nodeUnhealthyReason":"NvidiaXID13Error","repairAction":"Reboot"}]}`}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	n := must(w.DescribeNodegroup(w.ctx, &eks.DescribeNodegroupInput{ClusterName: aws.String("dev"), NodegroupName: aws.String("ng")})).Nodegroup
+	if !*n.NodeRepairConfig.Enabled || len(n.NodeRepairConfig.NodeRepairConfigOverrides) != 1 {
+		t.Errorf("%+v", n.NodeRepairConfig)
 	}
 }

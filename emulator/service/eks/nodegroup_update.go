@@ -176,10 +176,40 @@ func configParams(in *eks.UpdateNodegroupConfigInput) []ekstypes.UpdateParam {
 		}
 	}
 	if c := in.NodeRepairConfig; c != nil {
-		out = append(out, param(ekstypes.UpdateParamTypeNodeRepairEnabled, strconv.FormatBool(aws.ToBool(c.Enabled))))
+		out = append(out, repairParams(c)...)
 	}
 	if c := in.WarmPoolConfig; c != nil {
 		out = append(out, param(ekstypes.UpdateParamTypeWarmPoolEnabled, strconv.FormatBool(aws.ToBool(c.Enabled))))
+	}
+	return out
+}
+
+// repairParams: the switch has a parameter of its own.
+func repairParams(c *ekstypes.NodeRepairConfig) (out []ekstypes.UpdateParam) {
+	if c.Enabled != nil {
+		out = append(out, param(ekstypes.UpdateParamTypeNodeRepairEnabled, strconv.FormatBool(*c.Enabled)))
+	}
+	shown := map[string]any{}
+	for name, v := range map[string]*int32{
+		"maxParallelNodesRepairedCount": c.MaxParallelNodesRepairedCount, "maxParallelNodesRepairedPercentage": c.MaxParallelNodesRepairedPercentage,
+		"maxUnhealthyNodeThresholdCount": c.MaxUnhealthyNodeThresholdCount, "maxUnhealthyNodeThresholdPercentage": c.MaxUnhealthyNodeThresholdPercentage,
+	} {
+		if v != nil {
+			shown[name] = *v
+		}
+	}
+	var overrides []map[string]any
+	for _, o := range c.NodeRepairConfigOverrides {
+		overrides = append(overrides, map[string]any{
+			"nodeMonitoringCondition": aws.ToString(o.NodeMonitoringCondition), "nodeUnhealthyReason": aws.ToString(o.NodeUnhealthyReason),
+			"minRepairWaitTimeMins": aws.ToInt32(o.MinRepairWaitTimeMins), "repairAction": o.RepairAction,
+		})
+	}
+	if overrides != nil {
+		shown["nodeRepairConfigOverrides"] = overrides
+	}
+	if len(shown) > 0 {
+		out = append(out, param(ekstypes.UpdateParamTypeNodeRepairConfig, shown))
 	}
 	return out
 }

@@ -21,6 +21,9 @@ const (
 	Addons                  = store.Table[Addon]("eks-addons")                          // id: ChildID(cluster, addon)
 	AccessEntries           = store.Table[AccessEntry]("eks-access-entries")            // id: ChildID(cluster, principal ARN)
 	PodIdentityAssociations = store.Table[PodIdentityAssociation]("eks-pod-identities") // id: ChildID(cluster, association id)
+	Capabilities            = store.Table[Capability]("eks-capabilities")               // id: ChildID(cluster, capability)
+	ConnectedClusters       = store.Table[ConnectedCluster]("eks-connected-clusters")   // id: cluster name
+	Subscriptions           = store.Table[Subscription]("eks-anywhere-subscriptions")   // id: subscription id
 	Updates                 = store.Table[Update]("eks-updates")                        // id: ChildID(cluster, update id)
 )
 
@@ -93,6 +96,11 @@ type Cluster struct {
 	// KeyGranted tells that the grant for the encryption key was made; set by the
 	// lifecycle.
 	KeyGranted bool
+	// AutoNodeRoleID is the unique IAM id of the role of EKS Auto Mode's nodes, empty
+	// without built-in node pools. AutoModeApplied tells which configuration of Auto
+	// Mode the cluster's objects are those of; set by the lifecycle.
+	AutoNodeRoleID  string
+	AutoModeApplied string
 	// UpdateID is the cluster update in progress, empty if there is none.
 	UpdateID string
 	// Generation grows with every change of the desired state made by a handler.
@@ -127,6 +135,9 @@ type Nodegroup struct {
 	// SecurityGroupIDs are those of the launch template's network settings; empty
 	// means the cluster security group.
 	SecurityGroupIDs []string
+	// RemoteSecurityGroupID is the group through which the nodes can be reached by
+	// SSH; set by the lifecycle.
+	RemoteSecurityGroupID string
 	// ManagedLaunchTemplateID and ManagedLaunchTemplateVersion are the template
 	// that EKS makes for the group; set by the lifecycle.
 	ManagedLaunchTemplateID      string
@@ -181,6 +192,9 @@ type Addon struct {
 	Desired AddonSpec
 	// Preserve leaves the add-on's objects in the cluster when it is deleted.
 	Preserve bool
+	// LackingSince is when an ACTIVE add-on began to lack replicas, zero if it has
+	// all; kept by the lifecycle.
+	LackingSince time.Time
 	// UpdateID is the update in progress, empty if there is none.
 	UpdateID   string
 	Generation int64
@@ -204,6 +218,37 @@ func (a *Addon) Applied() {
 	a.Resource.ConfigurationValues = ptrOrNil(a.Desired.ConfigurationValues)
 	a.Resource.ServiceAccountRoleArn = ptrOrNil(a.Desired.ServiceAccountRoleARN)
 	a.Resource.PodIdentityAssociations = a.Desired.PodIdentityAssociationARNs
+}
+
+// Capability is a managed capability of a cluster. A configuration change is
+// visible at once, with Status UPDATING until the lifecycle calls FinishUpdate.
+type Capability struct {
+	// Resource is what DescribeCapability shows.
+	Resource ekstypes.Capability
+	Scope    awsid.Scope
+	// ID is the UUID at the end of the ARN.
+	ID string
+	// UpdateID is the update in progress, empty if there is none.
+	UpdateID   string
+	Generation int64
+	Request    Request
+}
+
+// ConnectedCluster is a Kubernetes cluster outside of EKS that was registered.
+type ConnectedCluster struct {
+	// Resource is what DescribeCluster shows.
+	Resource ekstypes.Cluster
+	Scope    awsid.Scope
+	Request  Request
+}
+
+// Subscription is an EKS Anywhere subscription. Its Status, and its ExpirationDate
+// while it renews, follow from the time.
+type Subscription struct {
+	Resource ekstypes.EksAnywhereSubscription
+	Scope    awsid.Scope
+	Name     string
+	Request  Request
 }
 
 // AccessEntry maps an IAM principal into a cluster. It is complete when written:
@@ -235,8 +280,9 @@ type Update struct {
 	Resource ekstypes.Update
 	Scope    awsid.Scope
 	Cluster  string
-	// Nodegroup or Addon is set if the update is not of the cluster itself.
-	Nodegroup string
-	Addon     string
-	Request   Request
+	// Nodegroup, Addon or Capability is set if the update is not of the cluster itself.
+	Nodegroup  string
+	Addon      string
+	Capability string
+	Request    Request
 }

@@ -38,6 +38,9 @@ func changeTags(r store.Reader, tx *store.Tx, scope awsid.Scope, arn string, f f
 	name, _, _ := strings.Cut(child, "/")
 	switch kind {
 	case "cluster":
+		if ConnectedClusters.Get(r, scope, rest) != nil {
+			return tagged(ConnectedClusters, r, tx, scope, rest, arn, func(c *ConnectedCluster) (*string, *map[string]string) { return c.Resource.Arn, &c.Resource.Tags }, f)
+		}
 		return tagged(Clusters, r, tx, scope, rest, arn, func(c *Cluster) (*string, *map[string]string) { return c.Resource.Arn, &c.Resource.Tags }, f)
 	case "nodegroup":
 		return tagged(Nodegroups, r, tx, scope, ChildID(cluster, name), arn, func(n *Nodegroup) (*string, *map[string]string) { return n.Resource.NodegroupArn, &n.Resource.Tags }, f)
@@ -52,6 +55,13 @@ func changeTags(r store.Reader, tx *store.Tx, scope awsid.Scope, arn string, f f
 		return tagged(IdentityProviders, r, tx, scope, ChildID(cluster, name), arn, func(p *IdentityProvider) (*string, *map[string]string) {
 			return p.Resource.IdentityProviderConfigArn, &p.Resource.Tags
 		}, f)
+	case "eks-anywhere-subscription":
+		return tagged(Subscriptions, r, tx, scope, rest, arn, func(s *Subscription) (*string, *map[string]string) { return s.Resource.Arn, &s.Resource.Tags }, f)
+	case "capability":
+		// capability/<cluster>/<type>/<name>/<id>
+		_, rest, _ := strings.Cut(child, "/")
+		capability, _, _ := strings.Cut(rest, "/")
+		return tagged(Capabilities, r, tx, scope, ChildID(cluster, capability), arn, func(c *Capability) (*string, *map[string]string) { return c.Resource.Arn, &c.Resource.Tags }, f)
 	case "podidentityassociation":
 		return tagged(PodIdentityAssociations, r, tx, scope, ChildID(cluster, name), arn, func(a *PodIdentityAssociation) (*string, *map[string]string) {
 			return a.Resource.AssociationArn, &a.Resource.Tags

@@ -99,9 +99,14 @@ func (s *Service) ListUpdates(ctx context.Context, in *eks.ListUpdatesInput, _ .
 	if err != nil {
 		return nil, err
 	}
+	if in.CapabilityName != nil {
+		if _, err := readCapability(s.store, scope, in.Name, in.CapabilityName); err != nil {
+			return nil, err
+		}
+	}
 	var of []*Update
 	for _, u := range Updates.ListPrefix(s.store, scope, ClusterPrefix(a.cluster)) {
-		if u.Nodegroup == a.nodegroup && u.Addon == a.addon {
+		if u.Nodegroup == a.nodegroup && u.Addon == a.addon && u.Capability == aws.ToString(in.CapabilityName) {
 			of = append(of, u)
 		}
 	}
@@ -129,9 +134,14 @@ func (s *Service) DescribeUpdate(ctx context.Context, in *eks.DescribeUpdateInpu
 	if err != nil {
 		return nil, err
 	}
+	if in.CapabilityName != nil {
+		if _, err := readCapability(s.store, scope, in.Name, in.CapabilityName); err != nil {
+			return nil, err
+		}
+	}
 	id := aws.ToString(in.UpdateId)
 	u := Updates.Get(s.store, scope, ChildID(a.cluster, id))
-	if u == nil || u.Nodegroup != a.nodegroup || u.Addon != a.addon {
+	if u == nil || u.Nodegroup != a.nodegroup || u.Addon != a.addon || u.Capability != aws.ToString(in.CapabilityName) {
 		return nil, a.notFound("No update found for ID: %s", id)
 	}
 	r := u.Resource

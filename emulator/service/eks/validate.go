@@ -99,8 +99,8 @@ func trusts(p Principal, service string) bool {
 	return p.TrustsService != nil && p.TrustsService(service)
 }
 
-// roleName is the last segment of a role's ARN.
-func roleName(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
+// RoleName is the last segment of a role's ARN.
+func RoleName(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
 
 // callerPrincipal is the IAM principal behind the caller of a request: for a
 // role's session the role.

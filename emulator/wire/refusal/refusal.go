@@ -56,9 +56,9 @@ func Load(path string) ([]Row, error) {
 	return rows, nil
 }
 
-// Path is where a service's table is, seen from the module's root.
-func Path(service string) string {
-	return filepath.Join("emulator", "service", service, "testdata", "refusals.yaml")
+// Paths are a service's tables, refusals*.yaml, under the module's root.
+func Paths(root, service string) ([]string, error) {
+	return filepath.Glob(filepath.Join(root, "emulator", "service", service, "testdata", "refusals*.yaml"))
 }
 
 // Check sends one row's request to the service and returns how the answer differs

@@ -12,11 +12,17 @@ import (
 // one service, which refused requests must not change.
 func Run(ctx context.Context, t *testing.T, m *wire.Model, impl any, values map[string]string) {
 	t.Helper()
+	RunTable(ctx, t, m, impl, values, "testdata/refusals.yaml")
+}
+
+// RunTable is Run for a service that has several tables.
+func RunTable(ctx context.Context, t *testing.T, m *wire.Model, impl any, values map[string]string, path string) {
+	t.Helper()
 	s, err := wire.Bind(m, impl)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := Load("testdata/refusals.yaml")
+	rows, err := Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
