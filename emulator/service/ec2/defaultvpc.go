@@ -34,7 +34,7 @@ func (s *Service) putDefaultVpc(tx *store.Tx, sc awsid.Scope, region regions.Reg
 		if err != nil {
 			return err
 		}
-		sub := putSubnet(tx, sc, v, zone, cidr)
+		sub := putSubnet(tx, sc, v, zone, cidr, netip.Prefix{})
 		sub.DefaultForAz, sub.MapPublicIpOnLaunch = aws.Bool(true), aws.Bool(true)
 		Subnets.Put(tx, sc, *sub.SubnetId, sub)
 	}

@@ -22,6 +22,7 @@ type lister[R, V any] struct {
 	tags    func(*V) []types.Tag
 	filters fields[V]
 	minPage int32 // smallest MaxResults, usually 5
+	lenient bool  // passes over ids that are not there
 }
 
 // fields maps filter names to the values that an item has for them.
@@ -42,6 +43,9 @@ func (l *lister[R, V]) run(r store.Reader, sc awsid.Scope, q query) ([]V, *strin
 		return nil, nil, err
 	}
 	recs, err := l.kind.selectIDs(r, sc, q.ids)
+	if l.lenient && isCode(err, l.kind.notFound) {
+		recs, err = l.kind.present(r, sc, q.ids), nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -253,4 +257,21 @@ func each[T any](items []T, f func(*T) []string) []string {
 		out = append(out, f(&items[i])...)
 	}
 	return out
+}
+
+// countIn counts the records that f is true of.
+func countIn[T any](recs []*T, f func(*T) bool) int {
+	n := 0
+	for _, r := range recs {
+		if f(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// sorted orders items by id, as paginate wants them.
+func sorted[V any](items []V, id func(*V) string) []V {
+	slices.SortFunc(items, func(a, b V) int { return strings.Compare(id(&a), id(&b)) })
+	return items
 }

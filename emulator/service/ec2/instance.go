@@ -61,6 +61,12 @@ func instanceInterface(eni types.NetworkInterface) types.InstanceNetworkInterfac
 	for _, p := range eni.Ipv4Prefixes {
 		out.Ipv4Prefixes = append(out.Ipv4Prefixes, types.InstanceIpv4Prefix{Ipv4Prefix: p.Ipv4Prefix})
 	}
+	for _, a := range eni.Ipv6Addresses {
+		out.Ipv6Addresses = append(out.Ipv6Addresses, types.InstanceIpv6Address{Ipv6Address: a.Ipv6Address, IsPrimaryIpv6: a.IsPrimaryIpv6})
+	}
+	for _, p := range eni.Ipv6Prefixes {
+		out.Ipv6Prefixes = append(out.Ipv6Prefixes, types.InstanceIpv6Prefix{Ipv6Prefix: p.Ipv6Prefix})
+	}
 	return out
 }
 

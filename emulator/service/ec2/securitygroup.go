@@ -75,6 +75,9 @@ func (s *Service) CreateSecurityGroup(ctx context.Context, in *ec2.CreateSecurit
 				return apiError("InvalidGroup.Duplicate", "The security group '%s' already exists for VPC '%s'", *in.GroupName, *vpc)
 			}
 		}
+		if err := checkQuota(s, tx, sc, SecurityGroups, "security-groups-per-region", "SecurityGroupLimitExceeded", "security groups"); err != nil {
+			return err
+		}
 		g = newSecurityGroup(sc, *vpc, *in.GroupName, *in.Description)
 		g.Tags = tags
 		SecurityGroups.Put(tx, sc, *g.GroupId, g)
