@@ -127,6 +127,8 @@ type Instance struct {
 	PublicIP              bool
 	DisableApiTermination bool
 	DisableApiStop        bool
+	// CPUCredits is the credit option if one was chosen.
+	CPUCredits string `json:",omitempty"`
 	// LaunchTemplateID and -Version tell what it was launched from, if anything.
 	LaunchTemplateID      string `json:",omitempty"`
 	LaunchTemplateVersion string `json:",omitempty"`

@@ -36,12 +36,9 @@ func (s *Service) DescribeSpotPriceHistory(ctx context.Context, in *ec2.Describe
 		return nil, err
 	}
 	region, _ := regions.Get(sc.Region)
-	for _, name := range []*string{in.AvailabilityZone} {
-		if name == nil {
-			continue
-		}
-		if _, ok := region.Zone(*name); !ok {
-			return nil, errInvalid("Invalid availability zone: [%s]", *name)
+	if z := in.AvailabilityZone; z != nil {
+		if _, ok := region.Zone(*z); !ok {
+			return nil, errInvalid("Invalid availability zone: [%s]", *z)
 		}
 	}
 	for _, name := range in.InstanceTypes {
