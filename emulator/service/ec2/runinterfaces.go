@@ -108,7 +108,7 @@ func groupByName(tx *store.Tx, sc awsid.Scope, vpc, name string) (string, error)
 func (la *launch) subnetFor(tx *store.Tx, sc awsid.Scope, id *string) (*Subnet, error) {
 	zone := ""
 	if p := la.in.Placement; p != nil {
-		if p.AvailabilityZone != nil || p.AvailabilityZoneId != nil {
+		if deref(p.AvailabilityZone) != "" || deref(p.AvailabilityZoneId) != "" {
 			z, err := chooseZone(sc.Region, p.AvailabilityZone, p.AvailabilityZoneId)
 			if err != nil {
 				return nil, err

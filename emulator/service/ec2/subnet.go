@@ -85,6 +85,12 @@ func checkSubnetCIDR(tx *store.Tx, sc awsid.Scope, v *Vpc, cidr netip.Prefix) er
 // chooseZone resolves a zone given by name or id, the region's first without.
 func chooseZone(region string, name, id *string) (regions.Zone, error) {
 	r, _ := regions.Get(region)
+	if deref(name) == "" { // as clients send it that leave it open
+		name = nil
+	}
+	if deref(id) == "" {
+		id = nil
+	}
 	if name != nil && id != nil {
 		return regions.Zone{}, errCombination("The parameters availabilityZone and availabilityZoneId cannot be used together")
 	}

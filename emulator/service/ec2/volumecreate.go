@@ -74,8 +74,9 @@ func (v *Volume) complete() error {
 		return errCombination("The parameter throughput is not supported for %s volumes.", v.VolumeType)
 	case v.Iops == nil && form.mostIops > 0 && v.VolumeType != types.VolumeTypeGp3:
 		return apiError("MissingParameter", "The request must contain the parameter iops")
-	case aws.ToBool(v.MultiAttachEnabled) && !form.multiAttach:
-		return errCombination("Multi-Attach is not supported for %s volumes.", v.VolumeType)
+	}
+	if err := v.checkMultiAttach(); err != nil {
+		return err
 	}
 	if n := v.Iops; n != nil {
 		switch {
@@ -92,6 +93,13 @@ func (v *Volume) complete() error {
 		return v.completeGp3()
 	case types.VolumeTypeGp2:
 		v.Iops = aws.Int32(min(16000, max(100, 3*size)))
+	}
+	return nil
+}
+
+func (v *Volume) checkMultiAttach() error {
+	if aws.ToBool(v.MultiAttachEnabled) && !volumeForms[v.VolumeType].multiAttach {
+		return errCombination("Multi-Attach is not supported for %s volumes.", v.VolumeType)
 	}
 	return nil
 }
@@ -152,7 +160,7 @@ func (s *Service) CreateVolume(ctx context.Context, in *ec2.CreateVolumeInput, _
 			return err
 		}
 		v.MultiAttachEnabled, v.Tags = aws.Bool(aws.ToBool(in.MultiAttachEnabled)), tags
-		if err := v.complete(); err != nil {
+		if err := v.checkMultiAttach(); err != nil {
 			return err
 		}
 		Volumes.Put(tx, sc, *v.VolumeId, v)
