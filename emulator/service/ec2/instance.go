@@ -176,7 +176,7 @@ var instanceLister = &lister[Instance, instanceItem]{
 		"block-device-mapping.volume-id": func(v *instanceItem) []string {
 			return each(v.BlockDeviceMappings, func(m *types.InstanceBlockDeviceMapping) []string { return one(m.Ebs.VolumeId) })
 		},
-	},
+	}.more(instancePaths),
 }
 
 func instanceGroups(f func(*types.GroupIdentifier) []string) func(*instanceItem) []string {
@@ -234,7 +234,7 @@ var statusFilters = fields[types.InstanceStatus]{
 	"instance-state-code":    func(v *types.InstanceStatus) []string { return number(v.InstanceState.Code) },
 	"instance-status.status": func(v *types.InstanceStatus) []string { return text(v.InstanceStatus.Status) },
 	"system-status.status":   func(v *types.InstanceStatus) []string { return text(v.SystemStatus.Status) },
-}
+}.more(statusPaths)
 
 // instancesOf looks up the instances of a request, in its order, to change.
 func instancesOf(tx *store.Tx, sc awsid.Scope, ids []string) ([]*Instance, error) {

@@ -157,4 +157,4 @@ var versionFilters = fields[types.LaunchTemplateVersion]{
 	"instance-type":      func(v *types.LaunchTemplateVersion) []string { return text(v.LaunchTemplateData.InstanceType) },
 	"kernel-id":          func(v *types.LaunchTemplateVersion) []string { return one(v.LaunchTemplateData.KernelId) },
 	"ram-disk-id":        func(v *types.LaunchTemplateVersion) []string { return one(v.LaunchTemplateData.RamDiskId) },
-}
+}.more(versionPaths)

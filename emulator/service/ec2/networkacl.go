@@ -319,5 +319,5 @@ var networkAclLister = &lister[NetworkAcl, types.NetworkAcl]{
 		"entry.protocol": func(v *types.NetworkAcl) []string {
 			return each(v.Entries, func(e *types.NetworkAclEntry) []string { return one(e.Protocol) })
 		},
-	},
+	}.more(aclPaths),
 }

@@ -181,7 +181,7 @@ var networkInterfaceLister = &lister[NetworkInterface, types.NetworkInterface]{
 		"status":               func(v *types.NetworkInterface) []string { return text(v.Status) },
 		"subnet-id":            func(v *types.NetworkInterface) []string { return one(v.SubnetId) },
 		"vpc-id":               func(v *types.NetworkInterface) []string { return one(v.VpcId) },
-	},
+	}.more(operatorPaths),
 }
 
 // holds tells whether the interface has the address itself.

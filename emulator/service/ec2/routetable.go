@@ -297,5 +297,5 @@ var routeTableLister = &lister[RouteTable, types.RouteTable]{
 		"route.instance-id":                      routes(func(r *types.Route) []string { return one(r.InstanceId) }),
 		"route.origin":                           routes(func(r *types.Route) []string { return text(r.Origin) }),
 		"route.state":                            routes(func(r *types.Route) []string { return text(r.State) }),
-	},
+	}.more(routePaths),
 }

@@ -219,6 +219,9 @@ func withPermissionFilters(f fields[types.SecurityGroup]) fields[types.SecurityG
 		"group-id": func(p *types.IpPermission) []string {
 			return each(p.UserIdGroupPairs, func(r *types.UserIdGroupPair) []string { return one(r.GroupId) })
 		},
+		"group-name": func(p *types.IpPermission) []string {
+			return each(p.UserIdGroupPairs, func(r *types.UserIdGroupPair) []string { return one(r.GroupName) })
+		},
 		"user-id": func(p *types.IpPermission) []string {
 			return each(p.UserIdGroupPairs, func(r *types.UserIdGroupPair) []string { return one(r.UserId) })
 		},

@@ -16,7 +16,7 @@ func (s *Service) DescribeVolumes(ctx context.Context, in *ec2.DescribeVolumesIn
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := volumeLister.run(s.store, sc, query{in.VolumeIds, managedValues(in.Filters), in.MaxResults, in.NextToken})
+	page, next, err := volumeLister.run(s.store, sc, query{in.VolumeIds, in.Filters, in.MaxResults, in.NextToken})
 	if err != nil {
 		return nil, err
 	}
@@ -56,5 +56,5 @@ var volumeLister = &lister[Volume, types.Volume]{
 		"status":                           func(v *types.Volume) []string { return text(v.State) },
 		"volume-id":                        func(v *types.Volume) []string { return one(v.VolumeId) },
 		"volume-type":                      func(v *types.Volume) []string { return text(v.VolumeType) },
-	},
+	}.more(operatorPaths),
 }

@@ -2,7 +2,6 @@ package ec2
 
 import (
 	"context"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -121,7 +120,7 @@ func (s *Service) DescribeVolumeStatus(ctx context.Context, in *ec2.DescribeVolu
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := volumeStatusLister.run(s.store, sc, query{in.VolumeIds, managedValues(in.Filters), in.MaxResults, in.NextToken})
+	page, next, err := volumeStatusLister.run(s.store, sc, query{in.VolumeIds, in.Filters, in.MaxResults, in.NextToken})
 	if err != nil {
 		return nil, err
 	}
@@ -154,13 +153,14 @@ var volumeStatusLister = &lister[Volume, types.VolumeStatusItem]{
 		"volume-status.details-status": func(v *types.VolumeStatusItem) []string {
 			return each(v.VolumeStatus.Details, func(d *types.VolumeStatusDetails) []string { return one(d.Status) })
 		},
-		"action.code":       func(*types.VolumeStatusItem) []string { return nil },
-		"action.event-id":   func(*types.VolumeStatusItem) []string { return nil },
-		"event.description": func(*types.VolumeStatusItem) []string { return nil },
-		"event.event-id":    func(*types.VolumeStatusItem) []string { return nil },
-		"event.event-type":  func(*types.VolumeStatusItem) []string { return nil },
-		"event.not-after":   func(*types.VolumeStatusItem) []string { return nil },
-		"event.not-before":  func(*types.VolumeStatusItem) []string { return nil },
+		"action.code":        func(*types.VolumeStatusItem) []string { return nil },
+		"action.description": func(*types.VolumeStatusItem) []string { return nil },
+		"action.event-id":    func(*types.VolumeStatusItem) []string { return nil },
+		"event.description":  func(*types.VolumeStatusItem) []string { return nil },
+		"event.event-id":     func(*types.VolumeStatusItem) []string { return nil },
+		"event.event-type":   func(*types.VolumeStatusItem) []string { return nil },
+		"event.not-after":    func(*types.VolumeStatusItem) []string { return nil },
+		"event.not-before":   func(*types.VolumeStatusItem) []string { return nil },
 	},
 }
 
@@ -186,12 +186,4 @@ func (s *Service) DescribeVolumeAttribute(ctx context.Context, in *ec2.DescribeV
 		return nil, errInvalidValue(in.Attribute, "attribute")
 	}
 	return out, nil
-}
-
-// managedValues drops filters that select by who manages a resource: nobody else
-// manages any here.
-func managedValues(filters []types.Filter) []types.Filter {
-	return slices.DeleteFunc(slices.Clone(filters), func(f types.Filter) bool {
-		return deref(f.Name) == "operator.managed" && slices.Contains(f.Values, "false")
-	})
 }
