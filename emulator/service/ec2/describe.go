@@ -90,6 +90,8 @@ func paginate[V any](items []V, id func(*V) string, size *int32, token *string, 
 	return items[:n], &next, nil
 }
 
+const maxFilterValue = 255
+
 // compile makes one predicate of a request's filters: an item matches when for
 // each filter one of its values matches one of the filter's.
 func compile[V any](known fields[V], tags func(*V) []types.Tag, in []types.Filter) (func(*V) bool, error) {
@@ -111,6 +113,9 @@ func compile[V any](known fields[V], tags func(*V) []types.Tag, in []types.Filte
 		}
 		c := clause{values: get}
 		for _, v := range f.Values {
+			if len(v) > maxFilterValue {
+				return nil, apiError("FilterLimitExceeded", "The maximum length for a filter value is %d characters", maxFilterValue)
+			}
 			c.patterns = append(c.patterns, compilePattern(v))
 		}
 		clauses = append(clauses, c)

@@ -89,6 +89,9 @@ func (s *Service) DescribeInstances(ctx context.Context, in *ec2.DescribeInstanc
 	if err != nil {
 		return nil, err
 	}
+	if in.MaxResults != nil && len(in.InstanceIds) > 0 {
+		return nil, errCombination("The parameter instancesSet cannot be used with the parameter maxResults")
+	}
 	page, next, err := instanceLister.run(s.store, sc, query{in.InstanceIds, in.Filters, in.MaxResults, in.NextToken})
 	if err != nil {
 		return nil, err

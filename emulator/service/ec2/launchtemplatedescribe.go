@@ -54,6 +54,9 @@ func (s *Service) DescribeLaunchTemplateVersions(ctx context.Context, in *ec2.De
 	if err != nil {
 		return nil, err
 	}
+	if n := in.MaxResults; n != nil && (*n < 1 || *n > 200) {
+		return nil, errInvalid("Maximum results allowed are between 1 and 200")
+	}
 	match, err := compile(versionFilters, nil, in.Filters)
 	if err != nil {
 		return nil, err

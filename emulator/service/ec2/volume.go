@@ -16,6 +16,9 @@ func (s *Service) DescribeVolumes(ctx context.Context, in *ec2.DescribeVolumesIn
 	if err != nil {
 		return nil, err
 	}
+	if in.MaxResults != nil && len(in.VolumeIds) > 0 {
+		return nil, errCombination("The parameter volumeSet cannot be used with the parameter maxResults")
+	}
 	page, next, err := volumeLister.run(s.store, sc, query{in.VolumeIds, in.Filters, in.MaxResults, in.NextToken})
 	if err != nil {
 		return nil, err
