@@ -40,6 +40,8 @@ type Config struct {
 	NoSpare bool
 	// DrainTimeout and JoinTimeout are lifecycle.Patience's Drain and Join.
 	DrainTimeout, JoinTimeout time.Duration
+	// Quotas overrides AWS's default quotas, by their names in fixtures/quotas.
+	Quotas map[string]int
 	// Executable is what control planes are started from; empty is this program.
 	Executable string
 	Version    string

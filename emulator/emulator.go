@@ -149,7 +149,7 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.events = events.New(events.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Queues: e.sqs})
 	e.elb = elb.New(elb.Config{Store: e.store})
 	e.elbv2 = elbv2.New(elbv2.Config{Store: e.store})
-	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam})
+	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam, Quotas: e.cfg.Quotas})
 	e.autoscaling = autoscaling.New(autoscaling.Config{
 		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, Fleet: fleet{e.store}, Nodegroups: nodegroups{}, Events: e.events,
 	})

@@ -203,7 +203,7 @@ func named(t ec2types.ResourceType, name string) []ec2types.TagSpecification {
 func (n *networkWriter) step(ctx context.Context) {
 	var err error
 	switch p := n.rnd.IntN(100); {
-	case p < 10 && n.vpcs.size() < 4:
+	case p < 10 && n.vpcs.size() < 3: // with the default VPC and the world's, the quota of a region
 		name := n.vpcs.next()
 		err = n.vpcs.create(name, func() (string, error) {
 			out, err := n.ec2.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String("10.1.0.0/16"), TagSpecifications: named(ec2types.ResourceTypeVpc, name)})

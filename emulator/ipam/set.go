@@ -234,3 +234,44 @@ func (p *Pool) remove(r Range) {
 	}
 	p.Used = out
 }
+
+// Fill takes every free address of b that is in the pool's block.
+func (p *Pool) Fill(b netip.Prefix) {
+	var free []Range
+	for from, to := range p.gaps() {
+		r := Range{maxAddr(from, b.Addr()), minAddr(to, Last(b))}
+		if !r.To.Less(r.From) {
+			free = append(free, r)
+		}
+	}
+	for _, r := range free {
+		p.add(r)
+	}
+}
+
+// Within returns a pool of the part b of p's block, in which nothing is reserved
+// but what p has taken is.
+func (p *Pool) Within(b netip.Prefix) *Pool {
+	out := &Pool{CIDR: b}
+	for _, u := range p.Used {
+		r := Range{maxAddr(u.From, b.Addr()), minAddr(u.To, Last(b))}
+		if !r.To.Less(r.From) {
+			out.Used = append(out.Used, r)
+		}
+	}
+	return out
+}
+
+func maxAddr(a, b netip.Addr) netip.Addr {
+	if a.Less(b) {
+		return b
+	}
+	return a
+}
+
+func minAddr(a, b netip.Addr) netip.Addr {
+	if b.Less(a) {
+		return b
+	}
+	return a
+}

@@ -159,3 +159,25 @@ func BenchmarkTakeFree(b *testing.B) {
 		}
 	}
 }
+
+func TestFillAndWithin(t *testing.T) {
+	p := NewSubnet(netip.MustParsePrefix("10.0.0.0/24"))
+	if err := p.Take(netip.MustParseAddr("10.0.0.70")); err != nil {
+		t.Fatal(err)
+	}
+	part := p.Within(netip.MustParsePrefix("10.0.0.64/26"))
+	if part.Free() != 63 || part.Taken() != 1 {
+		t.Errorf("part: free %d, taken %d", part.Free(), part.Taken())
+	}
+	if got, err := part.TakePrefix(28); err != nil || got.String() != "10.0.0.80/28" {
+		t.Errorf("TakePrefix = %v, %v", got, err)
+	}
+	full := p.Clone()
+	full.Fill(netip.MustParsePrefix("10.0.0.0/25"))
+	if full.Free() != 127 || p.Free() != 250 {
+		t.Errorf("free %d after Fill, %d in the original", full.Free(), p.Free())
+	}
+	if got, err := full.TakeFree(1); err != nil || got[0].String() != "10.0.0.128" {
+		t.Errorf("TakeFree = %v, %v", got, err)
+	}
+}

@@ -37,8 +37,10 @@ type Config struct {
 	NoSpare bool
 	// DrainTimeout and JoinTimeout are how long node groups wait; 0 for the defaults.
 	DrainTimeout, JoinTimeout time.Duration
-	Log                       *slog.Logger
-	Version                   string
+	// Quotas overrides default quotas, by their names in fixtures/quotas.
+	Quotas  map[string]int
+	Log     *slog.Logger
+	Version string
 }
 
 // Emulator is a made emulator.

@@ -103,6 +103,9 @@ func startArgs(f startFlags) []string {
 	if f.dataDir != "" {
 		args = append(args, "--data-dir="+f.dataDir)
 	}
+	for name, n := range f.quotas {
+		args = append(args, fmt.Sprintf("--quota=%s=%d", name, n))
+	}
 	for _, h := range f.advertise {
 		args = append(args, "--advertise-host="+h)
 	}

@@ -9,12 +9,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ekslocal/ekslocal/fixtures/quotas"
 )
 
 type startFlags struct {
@@ -25,6 +28,7 @@ type startFlags struct {
 	auth, webhooks           string
 	noSpare                  bool
 	drain, join              time.Duration
+	quotas                   map[string]int
 }
 
 func (f *startFlags) register(cmd *cobra.Command) {
@@ -40,6 +44,7 @@ func (f *startFlags) register(cmd *cobra.Command) {
 	fs.BoolVar(&f.fsync, "fsync", false, "survive power cuts, not only the end of the process")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringToIntVar(&f.quotas, "quota", nil, "raise or lower AWS's default quotas, such as vpcs-per-region=50,elastic-ips-per-region=50 (names: fixtures/quotas)")
 	fs.DurationVar(&f.drain, "drain-timeout", 0, "how long updates of node groups wait for a node's pods before they fail with PodEvictionFailure (EKS and default: 15m)")
 	fs.DurationVar(&f.join, "join-timeout", 0, "how long node groups wait for an instance to become a Ready node before they fail with NodeCreationFailure (default: 5m)")
 	for _, rare := range []string{"drain-timeout", "join-timeout"} {
@@ -72,7 +77,7 @@ func (a *app) startCommand() *cobra.Command {
 // config checks the flags.
 func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	cfg := Config{Listen: f.listen, DataDir: f.dataDir, Ephemeral: f.ephemeral, AdvertiseHost: f.advertise,
-		Auth: f.auth, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, DrainTimeout: f.drain, JoinTimeout: f.join, Version: a.Version}
+		Auth: f.auth, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, DrainTimeout: f.drain, JoinTimeout: f.join, Quotas: f.quotas, Version: a.Version}
 	if _, port, err := net.SplitHostPort(f.listen); err != nil || !isPort(port) {
 		return cfg, fmt.Errorf("--listen %s is not host:port, such as 127.0.0.1:4566", f.listen)
 	}
@@ -81,6 +86,11 @@ func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	}
 	if f.auth != "strict" && f.auth != "lax" {
 		return cfg, fmt.Errorf("--auth %s is neither strict nor lax", f.auth)
+	}
+	for name := range f.quotas {
+		if !slices.Contains(quotas.Names(), name) {
+			return cfg, fmt.Errorf("--quota %s is none of %s", name, strings.Join(quotas.Names(), ", "))
+		}
 	}
 	if f.webhooks != "skip" && f.webhooks != "fail" {
 		return cfg, fmt.Errorf("--simulated-webhooks %s is neither skip nor fail", f.webhooks)

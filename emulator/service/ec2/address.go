@@ -52,6 +52,9 @@ func (s *Service) AllocateAddress(ctx context.Context, in *ec2.AllocateAddressIn
 	}
 	var a *Address
 	err = s.write(ctx, in.DryRun, func(tx *store.Tx, sc awsid.Scope) error {
+		if err := checkQuota(s, tx, sc, Addresses, "elastic-ips-per-region", "AddressLimitExceeded", "addresses"); err != nil {
+			return err
+		}
 		id := awsid.NewID("eipalloc")
 		ip := takePublicIP(tx, sc, id)
 		a = &Address{types.Address{
@@ -168,6 +171,9 @@ func putOn(tx *store.Tx, sc awsid.Scope, a *Address, eni *NetworkInterface, priv
 		if i < 0 {
 			return errInvalid("Network interface '%s' does not have the private IP address '%s'", *eni.NetworkInterfaceId, *private)
 		}
+	}
+	if len(eni.PrivateIpAddresses) == 0 {
+		return errInvalid("Network interface '%s' does not have a private IPv4 address", *eni.NetworkInterfaceId)
 	}
 	dropAssociation(tx, sc, eni, i)
 	p := &eni.PrivateIpAddresses[i]

@@ -34,7 +34,7 @@ func (s *Service) putDefaultVpc(tx *store.Tx, sc awsid.Scope, region regions.Reg
 		if err != nil {
 			return err
 		}
-		sub := putSubnet(tx, sc, v, zone, cidr)
+		sub := putSubnet(tx, sc, v, zone, cidr, netip.Prefix{})
 		sub.DefaultForAz, sub.MapPublicIpOnLaunch = aws.Bool(true), aws.Bool(true)
 		Subnets.Put(tx, sc, *sub.SubnetId, sub)
 	}
@@ -94,4 +94,47 @@ func defaultSubnet(r store.Reader, sc awsid.Scope, zone string) *Subnet {
 		}
 	}
 	return best
+}
+
+// CreateDefaultSubnet makes the default VPC's subnet of a zone again.
+func (s *Service) CreateDefaultSubnet(ctx context.Context, in *ec2.CreateDefaultSubnetInput, _ ...func(*ec2.Options)) (*ec2.CreateDefaultSubnetOutput, error) {
+	switch {
+	case in.AvailabilityZone == nil && in.AvailabilityZoneId == nil:
+		return nil, errMissing("availabilityZone")
+	case aws.ToBool(in.Ipv6Native):
+		return nil, apiError("UnsupportedOperation", "The default VPC has no IPv6 block.")
+	}
+	var out types.Subnet
+	err := s.write(ctx, in.DryRun, func(tx *store.Tx, sc awsid.Scope) error {
+		zone, err := chooseZone(sc.Region, in.AvailabilityZone, in.AvailabilityZoneId)
+		if err != nil {
+			return err
+		}
+		v := defaultVpc(tx, sc)
+		if v == nil {
+			return apiError("DefaultVpcDoesNotExist", "No default VPC exists for this account in this region.")
+		}
+		if have := defaultSubnet(tx, sc, zone.Name); have != nil {
+			return apiError("DefaultSubnetAlreadyExistsInAvailabilityZone", "'%s' is already the default subnet in %s.", *have.SubnetId, zone.Name)
+		}
+		space := &ipam.Pool{CIDR: netip.MustParsePrefix(*v.CidrBlock)}
+		for _, sub := range Subnets.List(tx, sc) {
+			if deref(sub.VpcId) == *v.VpcId && sub.CidrBlock != nil {
+				space.Fill(netip.MustParsePrefix(*sub.CidrBlock))
+			}
+		}
+		cidr, err := space.TakePrefix(defaultSubnetBits)
+		if err != nil {
+			return apiError("InsufficientFreeAddressesInVpc", "The default VPC has no free /%d block.", defaultSubnetBits)
+		}
+		sub := putSubnet(tx, sc, v, zone, cidr, netip.Prefix{})
+		sub.DefaultForAz, sub.MapPublicIpOnLaunch = aws.Bool(true), aws.Bool(true)
+		Subnets.Put(tx, sc, *sub.SubnetId, sub)
+		out = subnetView(tx, sc, sub)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &ec2.CreateDefaultSubnetOutput{Subnet: &out}, nil
 }

@@ -22,6 +22,7 @@ type lister[R, V any] struct {
 	tags    func(*V) []types.Tag
 	filters fields[V]
 	minPage int32 // smallest MaxResults, usually 5
+	lenient bool  // passes over ids that are not there
 }
 
 // fields maps filter names to the values that an item has for them.
@@ -42,6 +43,9 @@ func (l *lister[R, V]) run(r store.Reader, sc awsid.Scope, q query) ([]V, *strin
 		return nil, nil, err
 	}
 	recs, err := l.kind.selectIDs(r, sc, q.ids)
+	if l.lenient && isCode(err, l.kind.notFound) {
+		recs, err = l.kind.present(r, sc, q.ids), nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,6 +90,8 @@ func paginate[V any](items []V, id func(*V) string, size *int32, token *string, 
 	return items[:n], &next, nil
 }
 
+const maxFilterValue = 255
+
 // compile makes one predicate of a request's filters: an item matches when for
 // each filter one of its values matches one of the filter's.
 func compile[V any](known fields[V], tags func(*V) []types.Tag, in []types.Filter) (func(*V) bool, error) {
@@ -107,6 +113,9 @@ func compile[V any](known fields[V], tags func(*V) []types.Tag, in []types.Filte
 		}
 		c := clause{values: get}
 		for _, v := range f.Values {
+			if len(v) > maxFilterValue {
+				return nil, apiError("FilterLimitExceeded", "The maximum length for a filter value is %d characters", maxFilterValue)
+			}
 			c.patterns = append(c.patterns, compilePattern(v))
 		}
 		clauses = append(clauses, c)
@@ -253,4 +262,21 @@ func each[T any](items []T, f func(*T) []string) []string {
 		out = append(out, f(&items[i])...)
 	}
 	return out
+}
+
+// countIn counts the records that f is true of.
+func countIn[T any](recs []*T, f func(*T) bool) int {
+	n := 0
+	for _, r := range recs {
+		if f(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// sorted orders items by id, as paginate wants them.
+func sorted[V any](items []V, id func(*V) string) []V {
+	slices.SortFunc(items, func(a, b V) int { return strings.Compare(id(&a), id(&b)) })
+	return items
 }

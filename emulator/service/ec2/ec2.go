@@ -26,6 +26,8 @@ type Config struct {
 	// stay shutting-down or stopping; zero moves them on at once.
 	BootTime     time.Duration
 	ShutdownTime time.Duration
+	// Quotas overrides the default quotas, by their names in fixtures/quotas.
+	Quotas map[string]int
 }
 
 // Profiles is the part of IAM that RunInstances asks.
@@ -41,6 +43,7 @@ type Service struct {
 	profiles Profiles
 	boot     time.Duration
 	shutdown time.Duration
+	quotas   map[string]int
 }
 
 // New returns a Service. Instances change state only while its Run runs.
@@ -51,7 +54,7 @@ func New(c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: c.Store, clock: c.Clock, log: c.Log, profiles: c.Profiles, boot: c.BootTime, shutdown: c.ShutdownTime}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, profiles: c.Profiles, boot: c.BootTime, shutdown: c.ShutdownTime, quotas: c.Quotas}
 }
 
 // read begins an operation that changes nothing: it makes sure that the region

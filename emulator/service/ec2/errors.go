@@ -13,7 +13,12 @@ func apiError(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-var errDryRun = apiError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+// errDryRun is how EC2 says yes to a dry run.
+var errDryRun error = preconditionFailed{&smithy.GenericAPIError{Code: "DryRunOperation", Message: "Request would have succeeded, but DryRun flag is set."}}
+
+type preconditionFailed struct{ *smithy.GenericAPIError }
+
+func (preconditionFailed) HTTPStatusCode() int { return 412 }
 
 func errMissing(param string) error {
 	return apiError("MissingParameter", "The request must contain the parameter %s", param)
@@ -45,4 +50,9 @@ func apiErrorLike(err error, code, newCode, format string, args ...any) error {
 		return apiError(newCode, format, args...)
 	}
 	return err
+}
+
+func isCode(err error, code string) bool {
+	var e smithy.APIError
+	return errors.As(err, &e) && e.ErrorCode() == code
 }

@@ -129,11 +129,16 @@ func (f *fixture) checkLedger() {
 	f.t.Helper()
 	want := map[string]*ipam.Pool{}
 	for _, sub := range Subnets.List(f.store, f.sc) {
-		want[*sub.SubnetId] = ipam.NewSubnet(netip.MustParsePrefix(*sub.CidrBlock))
+		if sub.CidrBlock != nil {
+			want[*sub.SubnetId] = ipam.NewSubnet(netip.MustParsePrefix(*sub.CidrBlock))
+		}
+		for _, p := range subnetCIDRs6(&sub.Subnet) {
+			want[*sub.SubnetId+"/6"] = ipam.NewSubnet(p)
+		}
 	}
 	for _, eni := range NetworkInterfaces.List(f.store, f.sc) {
-		pool := want[*eni.SubnetId]
-		if pool == nil {
+		pool, pool6 := want[*eni.SubnetId], want[*eni.SubnetId+"/6"]
+		if pool == nil && pool6 == nil {
 			f.t.Errorf("%s is in %s, which does not exist", *eni.NetworkInterfaceId, *eni.SubnetId)
 			continue
 		}
@@ -147,6 +152,16 @@ func (f *fixture) checkLedger() {
 				f.t.Errorf("%s: %v", *eni.NetworkInterfaceId, err)
 			}
 		}
+		for _, a := range eni.Ipv6Addresses {
+			if err := pool6.Take(netip.MustParseAddr(*a.Ipv6Address)); err != nil {
+				f.t.Errorf("%s: %v", *eni.NetworkInterfaceId, err)
+			}
+		}
+		for _, p := range eni.Ipv6Prefixes {
+			if err := pool6.TakeBlock(netip.MustParsePrefix(*p.Ipv6Prefix)); err != nil {
+				f.t.Errorf("%s: %v", *eni.NetworkInterfaceId, err)
+			}
+		}
 		if a := eni.Attachment; a != nil && a.InstanceId != nil {
 			inst := Instances.Get(f.store, f.sc, *a.InstanceId)
 			if inst == nil || !contains(inst.Interfaces, *eni.NetworkInterfaceId) {
@@ -155,14 +170,22 @@ func (f *fixture) checkLedger() {
 		}
 	}
 	for id, pool := range want {
-		have := SubnetAddresses.Get(f.store, f.sc, id)
-		if have == nil || have.IPv4.Free() != pool.Free() || len(have.IPv4.Used) != len(pool.Used) {
+		rec := SubnetAddresses.Get(f.store, f.sc, strings.TrimSuffix(id, "/6"))
+		if rec == nil {
+			f.t.Errorf("%s has no ledger", id)
+			continue
+		}
+		have := rec.IPv4
+		if strings.HasSuffix(id, "/6") {
+			have = rec.IPv6
+		}
+		if have == nil || have.Free() != pool.Free() || len(have.Used) != len(pool.Used) {
 			f.t.Errorf("%s: ledger %+v, interfaces hold %+v", id, have, pool)
 			continue
 		}
 		for i, r := range pool.Used {
-			if have.IPv4.Used[i] != r {
-				f.t.Errorf("%s: run %d is %v, interfaces hold %v", id, i, have.IPv4.Used[i], r)
+			if have.Used[i] != r {
+				f.t.Errorf("%s: run %d is %v, interfaces hold %v", id, i, have.Used[i], r)
 			}
 		}
 	}

@@ -102,4 +102,4 @@ var imageFilters = fields[types.Image]{
 	"block-device-mapping.delete-on-termination": func(v *types.Image) []string {
 		return each(v.BlockDeviceMappings, func(m *types.BlockDeviceMapping) []string { return boolean(m.Ebs.DeleteOnTermination) })
 	},
-}
+}.more(imagePaths)

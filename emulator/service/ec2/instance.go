@@ -61,6 +61,12 @@ func instanceInterface(eni types.NetworkInterface) types.InstanceNetworkInterfac
 	for _, p := range eni.Ipv4Prefixes {
 		out.Ipv4Prefixes = append(out.Ipv4Prefixes, types.InstanceIpv4Prefix{Ipv4Prefix: p.Ipv4Prefix})
 	}
+	for _, a := range eni.Ipv6Addresses {
+		out.Ipv6Addresses = append(out.Ipv6Addresses, types.InstanceIpv6Address{Ipv6Address: a.Ipv6Address, IsPrimaryIpv6: a.IsPrimaryIpv6})
+	}
+	for _, p := range eni.Ipv6Prefixes {
+		out.Ipv6Prefixes = append(out.Ipv6Prefixes, types.InstanceIpv6Prefix{Ipv6Prefix: p.Ipv6Prefix})
+	}
 	return out
 }
 
@@ -82,6 +88,9 @@ func (s *Service) DescribeInstances(ctx context.Context, in *ec2.DescribeInstanc
 	sc, err := s.read(ctx, in.DryRun)
 	if err != nil {
 		return nil, err
+	}
+	if in.MaxResults != nil && len(in.InstanceIds) > 0 {
+		return nil, errCombination("The parameter instancesSet cannot be used with the parameter maxResults")
 	}
 	page, next, err := instanceLister.run(s.store, sc, query{in.InstanceIds, in.Filters, in.MaxResults, in.NextToken})
 	if err != nil {
@@ -170,7 +179,7 @@ var instanceLister = &lister[Instance, instanceItem]{
 		"block-device-mapping.volume-id": func(v *instanceItem) []string {
 			return each(v.BlockDeviceMappings, func(m *types.InstanceBlockDeviceMapping) []string { return one(m.Ebs.VolumeId) })
 		},
-	},
+	}.more(instancePaths),
 }
 
 func instanceGroups(f func(*types.GroupIdentifier) []string) func(*instanceItem) []string {
@@ -228,7 +237,7 @@ var statusFilters = fields[types.InstanceStatus]{
 	"instance-state-code":    func(v *types.InstanceStatus) []string { return number(v.InstanceState.Code) },
 	"instance-status.status": func(v *types.InstanceStatus) []string { return text(v.InstanceStatus.Status) },
 	"system-status.status":   func(v *types.InstanceStatus) []string { return text(v.SystemStatus.Status) },
-}
+}.more(statusPaths)
 
 // instancesOf looks up the instances of a request, in its order, to change.
 func instancesOf(tx *store.Tx, sc awsid.Scope, ids []string) ([]*Instance, error) {

@@ -69,7 +69,7 @@ func (s *Service) ModifyInstanceAttribute(ctx context.Context, in *ec2.ModifyIns
 		if err != nil {
 			return err
 		}
-		if err := modifyInstance(tx, sc, inst, in); err != nil {
+		if err := s.modifyInstance(tx, sc, inst, in); err != nil {
 			return err
 		}
 		Instances.Put(tx, sc, *inst.InstanceId, inst)
@@ -81,7 +81,7 @@ func (s *Service) ModifyInstanceAttribute(ctx context.Context, in *ec2.ModifyIns
 	return &ec2.ModifyInstanceAttributeOutput{}, nil
 }
 
-func modifyInstance(tx *store.Tx, sc awsid.Scope, inst *Instance, in *ec2.ModifyInstanceAttributeInput) error {
+func (s *Service) modifyInstance(tx *store.Tx, sc awsid.Scope, inst *Instance, in *ec2.ModifyInstanceAttributeInput) error {
 	mustBeStopped := func(attribute string) error {
 		if inst.State.Name != types.InstanceStateNameStopped {
 			return apiError("IncorrectInstanceState", "The instance '%s' is not in the 'stopped' state, which changing %s needs.", *inst.InstanceId, attribute)
@@ -126,7 +126,7 @@ func modifyInstance(tx *store.Tx, sc awsid.Scope, inst *Instance, in *ec2.Modify
 		}
 		inst.EbsOptimized = aws.Bool(aws.ToBool(in.EbsOptimized.Value))
 	case in.SourceDestCheck != nil, len(in.Groups) > 0:
-		return modifyPrimaryInterface(tx, sc, inst, in)
+		return s.modifyPrimaryInterface(tx, sc, inst, in)
 	default:
 		return errMissing("attribute")
 	}
@@ -135,7 +135,7 @@ func modifyInstance(tx *store.Tx, sc awsid.Scope, inst *Instance, in *ec2.Modify
 
 // modifyPrimaryInterface changes attributes that an instance has by its only
 // interface.
-func modifyPrimaryInterface(tx *store.Tx, sc awsid.Scope, inst *Instance, in *ec2.ModifyInstanceAttributeInput) error {
+func (s *Service) modifyPrimaryInterface(tx *store.Tx, sc awsid.Scope, inst *Instance, in *ec2.ModifyInstanceAttributeInput) error {
 	if len(inst.Interfaces) != 1 {
 		return apiError("InvalidInstanceID", "There are multiple interfaces attached to instance '%s'. Please specify an interface ID for the operation instead.", *inst.InstanceId)
 	}
@@ -144,7 +144,7 @@ func modifyPrimaryInterface(tx *store.Tx, sc awsid.Scope, inst *Instance, in *ec
 		eni.SourceDestCheck = aws.Bool(aws.ToBool(in.SourceDestCheck.Value))
 		inst.SourceDestCheck = eni.SourceDestCheck
 	} else {
-		groups, err := interfaceGroups(tx, sc, *eni.VpcId, in.Groups)
+		groups, err := s.interfaceGroups(tx, sc, *eni.VpcId, in.Groups)
 		if err != nil {
 			return err
 		}

@@ -188,7 +188,7 @@ func (s *Service) givePublicIP(l *ledger, inst *Instance) {
 		return
 	}
 	eni := NetworkInterfaces.Edit(l.tx, l.sc, inst.Interfaces[0])
-	if eni == nil || eni.PrivateIpAddresses[0].Association != nil {
+	if eni == nil || len(eni.PrivateIpAddresses) == 0 || eni.PrivateIpAddresses[0].Association != nil {
 		return
 	}
 	ip := takePublicIP(l.tx, l.sc, *eni.NetworkInterfaceId)
@@ -201,7 +201,7 @@ func (s *Service) dropPublicIP(l *ledger, inst *Instance) {
 		return
 	}
 	eni := NetworkInterfaces.Edit(l.tx, l.sc, inst.Interfaces[0])
-	if eni == nil {
+	if eni == nil || len(eni.PrivateIpAddresses) == 0 {
 		return
 	}
 	if a := eni.PrivateIpAddresses[0].Association; a != nil && a.AllocationId == nil {

@@ -205,7 +205,7 @@ var instanceTypeFilters = fields[types.InstanceTypeInfo]{
 	"vcpu-info.default-cores":            func(v *types.InstanceTypeInfo) []string { return number(v.VCpuInfo.DefaultCores) },
 	"vcpu-info.default-threads-per-core": func(v *types.InstanceTypeInfo) []string { return number(v.VCpuInfo.DefaultThreadsPerCore) },
 	"vcpu-info.default-vcpus":            func(v *types.InstanceTypeInfo) []string { return number(v.VCpuInfo.DefaultVCpus) },
-}
+}.more(instanceTypePaths)
 
 // DescribeInstanceTypeOfferings lists where types are offered: everywhere. (There
 // is no published table of zones; AWS's differ mostly in us-east-1e.)

@@ -23,6 +23,9 @@ func (s *Service) CreateInternetGateway(ctx context.Context, in *ec2.CreateInter
 	}
 	var g *InternetGateway
 	err = s.write(ctx, in.DryRun, func(tx *store.Tx, sc awsid.Scope) error {
+		if err := checkQuota(s, tx, sc, InternetGateways, "internet-gateways-per-region", "InternetGatewayLimitExceeded", "internet gateways"); err != nil {
+			return err
+		}
 		id := awsid.NewID("igw")
 		g = &InternetGateway{types.InternetGateway{InternetGatewayId: &id, OwnerId: &sc.Account, Tags: tags, Attachments: []types.InternetGatewayAttachment{}}}
 		InternetGateways.Put(tx, sc, id, g)

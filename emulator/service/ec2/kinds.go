@@ -22,8 +22,9 @@ type kind[T any] struct {
 	// missing formats the not-found message; nil means "The <noun> ID 'x' does
 	// not exist".
 	missing func(ids []string) string
-	noun    string // as in messages
-	param   string // request parameter that names one, for MissingParameter
+	noun    string         // as in messages
+	param   string         // request parameter that names one, for MissingParameter
+	form    *regexp.Regexp // of what follows the dash, hex digits if nil
 	tags    func(*T) *[]types.Tag
 	id      func(*T) *string
 }
@@ -136,8 +137,12 @@ var idDigits = regexp.MustCompile(`^[0-9a-f]+$`)
 
 // check refuses ids that are not of the kind's form.
 func (k *kind[T]) check(id string) error {
+	form := k.form
+	if form == nil {
+		form = idDigits
+	}
 	rest, ok := strings.CutPrefix(id, k.prefix+"-")
-	if !ok || !idDigits.MatchString(rest) {
+	if !ok || !form.MatchString(rest) {
 		return apiError(k.malformed, "Invalid id: %q (expecting %q)", id, k.prefix+"-...")
 	}
 	return nil
@@ -197,4 +202,15 @@ func (k *kind[T]) selectIDs(r store.Reader, sc awsid.Scope, ids []string) ([]*T,
 		return nil, k.absent(absent...)
 	}
 	return out, nil
+}
+
+// present returns those of ids that there are, ordered by id.
+func (k *kind[T]) present(r store.Reader, sc awsid.Scope, ids []string) []*T {
+	var out []*T
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(ids))) {
+		if rec := k.table.Get(r, sc, id); rec != nil {
+			out = append(out, rec)
+		}
+	}
+	return out
 }

@@ -54,6 +54,9 @@ func (s *Service) DescribeLaunchTemplateVersions(ctx context.Context, in *ec2.De
 	if err != nil {
 		return nil, err
 	}
+	if n := in.MaxResults; n != nil && (*n < 1 || *n > 200) {
+		return nil, errInvalid("Maximum results allowed are between 1 and 200")
+	}
 	match, err := compile(versionFilters, nil, in.Filters)
 	if err != nil {
 		return nil, err
@@ -157,4 +160,4 @@ var versionFilters = fields[types.LaunchTemplateVersion]{
 	"instance-type":      func(v *types.LaunchTemplateVersion) []string { return text(v.LaunchTemplateData.InstanceType) },
 	"kernel-id":          func(v *types.LaunchTemplateVersion) []string { return one(v.LaunchTemplateData.KernelId) },
 	"ram-disk-id":        func(v *types.LaunchTemplateVersion) []string { return one(v.LaunchTemplateData.RamDiskId) },
-}
+}.more(versionPaths)

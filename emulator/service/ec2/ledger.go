@@ -22,8 +22,8 @@ func newLedger(tx *store.Tx, sc awsid.Scope) *ledger {
 	return &ledger{tx: tx, sc: sc, pools: map[string]*SubnetAddressPool{}}
 }
 
-// pool returns the subnet's pool to change, nil if the subnet is gone.
-func (l *ledger) pool(subnet string) *ipam.Pool {
+// pool returns the subnet's addresses to change, nil if the subnet is gone.
+func (l *ledger) pool(subnet string) *SubnetAddressPool {
 	p, ok := l.pools[subnet]
 	if !ok {
 		p = SubnetAddresses.Edit(l.tx, l.sc, subnet)
@@ -32,7 +32,7 @@ func (l *ledger) pool(subnet string) *ipam.Pool {
 		}
 		l.pools[subnet] = p
 	}
-	return p.IPv4
+	return p
 }
 
 // flush writes the touched pools.
@@ -54,6 +54,7 @@ type wish struct {
 	count       int // of further secondary addresses
 	prefixes    []string
 	prefixCount int
+	v6          wish6
 }
 
 // slots is how many of an interface's address slots the secondary part takes.
@@ -80,6 +81,7 @@ type grant struct {
 	primary   netip.Addr
 	secondary []netip.Addr
 	prefixes  []netip.Prefix
+	v6        grant6
 }
 
 var (
@@ -90,8 +92,19 @@ var (
 
 // take fulfils a wish wholly or not at all; on an error the pool is spoilt and
 // the transaction must fail.
-func take(pool *ipam.Pool, w wish) (grant, error) {
+func take(p *SubnetAddressPool, w wish) (grant, error) {
 	var g grant
+	var err error
+	if g.v6, err = p.take6(w.v6); err != nil {
+		return g, err
+	}
+	pool := p.IPv4
+	if pool == nil {
+		if w.primaryIP != "" || w.slots() > 0 {
+			return g, apiError("InvalidParameterCombination", "IPv4 addresses are not supported in an IPv6-only subnet")
+		}
+		return g, nil
+	}
 	if w.primaryIP != "" {
 		a, err := takeOne(pool, w.primaryIP)
 		if err != nil {
@@ -114,7 +127,7 @@ func take(pool *ipam.Pool, w wish) (grant, error) {
 		g.prefixes = append(g.prefixes, p)
 	}
 	for range w.prefixCount {
-		p, err := pool.TakePrefix(prefixBits)
+		p, err := p.takePrefix(pool, prefixBits)
 		if err != nil {
 			if pool.Free() < 1<<(32-prefixBits) {
 				return g, errNoPrefixes
@@ -128,7 +141,7 @@ func take(pool *ipam.Pool, w wish) (grant, error) {
 	if choosePrimary {
 		n++
 	}
-	free, err := pool.TakeFree(n)
+	free, err := p.takeFree(pool, n)
 	if err != nil {
 		return g, errNoAddresses
 	}
@@ -177,12 +190,25 @@ func (l *ledger) releaseAll(eni *NetworkInterface) {
 	}
 	for _, a := range eni.PrivateIpAddresses {
 		if ip, err := netip.ParseAddr(deref(a.PrivateIpAddress)); err == nil {
-			pool.Release(ip)
+			pool.IPv4.Release(ip)
 		}
 	}
 	for _, p := range eni.Ipv4Prefixes {
 		if block, err := netip.ParsePrefix(deref(p.Ipv4Prefix)); err == nil {
-			pool.ReleaseBlock(block)
+			pool.IPv4.ReleaseBlock(block)
+		}
+	}
+	if pool.IPv6 == nil {
+		return
+	}
+	for _, a := range eni.Ipv6Addresses {
+		if ip, err := netip.ParseAddr(deref(a.Ipv6Address)); err == nil {
+			pool.IPv6.Release(ip)
+		}
+	}
+	for _, p := range eni.Ipv6Prefixes {
+		if block, err := netip.ParsePrefix(deref(p.Ipv6Prefix)); err == nil {
+			pool.IPv6.ReleaseBlock(block)
 		}
 	}
 }

@@ -26,12 +26,17 @@ func (s *Service) CreateNatGateway(ctx context.Context, in *ec2.CreateNatGateway
 		return nil, apiError("MissingParameter", "The request must include the AllocationId parameter. Add the required parameter and retry the request.")
 	case !public && in.AllocationId != nil:
 		return nil, errInvalid("The AllocationId parameter cannot be specified for a private NAT gateway.")
+	case !public && len(in.SecondaryAllocationIds) > 0:
+		return nil, errInvalid("The SecondaryAllocationIds parameter cannot be specified for a private NAT gateway.")
 	}
 	tags, err := tagsFor(ctx, in.TagSpecifications, types.ResourceTypeNatgateway)
 	if err != nil {
 		return nil, err
 	}
 	w := wish{primary: true, primaryIP: deref(in.PrivateIpAddress), secondary: in.SecondaryPrivateIpAddresses, count: int(aws.ToInt32(in.SecondaryPrivateIpAddressCount))}
+	if n := len(in.SecondaryAllocationIds); n > 0 && w.slots() == 0 {
+		w.count = n
+	}
 	if err := w.check(); err != nil {
 		return nil, err
 	}
@@ -50,6 +55,14 @@ func (s *Service) CreateNatGateway(ctx context.Context, in *ec2.CreateNatGateway
 		if err != nil {
 			return err
 		}
+		zonal := func(r *NatGateway) bool {
+			at := Subnets.Get(tx, sc, deref(r.SubnetId))
+			live := r.State == types.NatGatewayStatePending || r.State == types.NatGatewayStateAvailable || r.State == types.NatGatewayStateDeleting
+			return live && at != nil && deref(at.AvailabilityZone) == *sub.AvailabilityZone
+		}
+		if countIn(NatGateways.List(tx, sc), zonal) >= s.quota("nat-gateways-per-zone") {
+			return apiError("NatGatewayLimitExceeded", "The maximum limit for NAT gateways in %s has been reached.", *sub.AvailabilityZone)
+		}
 		now := s.now()
 		n = &NatGateway{Due: s.after(s.boot), NatGateway: types.NatGateway{
 			NatGatewayId: aws.String(awsid.NewID("nat")), SubnetId: sub.SubnetId, VpcId: sub.VpcId, State: types.NatGatewayStatePending,
@@ -58,7 +71,7 @@ func (s *Service) CreateNatGateway(ctx context.Context, in *ec2.CreateNatGateway
 		if !public {
 			n.ConnectivityType = types.ConnectivityTypePrivate
 		}
-		if err := s.equipNat(tx, sc, n, sub, w, in.AllocationId); err != nil {
+		if err := s.equipNat(tx, sc, n, sub, w, in.AllocationId, in.SecondaryAllocationIds); err != nil {
 			return err
 		}
 		NatGateways.Put(tx, sc, *n.NatGatewayId, n)
@@ -72,7 +85,7 @@ func (s *Service) CreateNatGateway(ctx context.Context, in *ec2.CreateNatGateway
 }
 
 // equipNat gives a NAT gateway its interface and Elastic IP, or marks it failed.
-func (s *Service) equipNat(tx *store.Tx, sc awsid.Scope, n *NatGateway, sub *Subnet, w wish, allocation *string) error {
+func (s *Service) equipNat(tx *store.Tx, sc awsid.Scope, n *NatGateway, sub *Subnet, w wish, allocation *string, more []string) error {
 	fail := func(code, message string) {
 		n.State, n.FailureCode, n.FailureMessage = types.NatGatewayStateFailed, &code, &message
 		n.NatGatewayAddresses = []types.NatGatewayAddress{{AllocationId: allocation, Status: types.NatGatewayAddressStatusFailed}}
@@ -123,6 +136,14 @@ func (s *Service) equipNat(tx *store.Tx, sc awsid.Scope, n *NatGateway, sub *Sub
 		}
 		n.NatGatewayAddresses = append(n.NatGatewayAddresses, addr)
 	}
+	if len(more) > len(n.NatGatewayAddresses)-1 {
+		return errInvalid("There are fewer secondary private IP addresses than secondary allocation IDs.")
+	}
+	c := natChange{l: l, n: n, eni: eni}
+	if err := c.associate(n.NatGatewayAddresses[1:], more); err != nil {
+		return err
+	}
+	NetworkInterfaces.Put(tx, sc, *eni.NetworkInterfaceId, eni)
 	return nil
 }
 

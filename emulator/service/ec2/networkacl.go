@@ -92,6 +92,9 @@ func (s *Service) CreateNetworkAcl(ctx context.Context, in *ec2.CreateNetworkAcl
 				return nil
 			}
 		}
+		if n := countIn(NetworkAcls.List(tx, sc), func(r *NetworkAcl) bool { return deref(r.VpcId) == *v.VpcId }); n >= s.quota("network-acls-per-vpc") {
+			return errLimit("NetworkAclLimitExceeded", "network ACLs")
+		}
 		a = newNetworkAcl(sc, *v.VpcId)
 		a.Tags = tags
 		NetworkAcls.Put(tx, sc, *a.NetworkAclId, a)
@@ -218,6 +221,15 @@ func (s *Service) changeEntries(ctx context.Context, dryRun *bool, acl *string, 
 		if a.Entries, err = f(a.Entries, i); err != nil {
 			return err
 		}
+		n := 0
+		for _, o := range a.Entries {
+			if *o.Egress == *e.Egress && *o.RuleNumber != lastRule {
+				n++
+			}
+		}
+		if n > s.quota("rules-per-network-acl") {
+			return errLimit("NetworkAclEntryLimitExceeded", "network ACL entries")
+		}
 		sortEntries(a.Entries)
 		NetworkAcls.Put(tx, sc, *a.NetworkAclId, a)
 		return nil
@@ -307,5 +319,5 @@ var networkAclLister = &lister[NetworkAcl, types.NetworkAcl]{
 		"entry.protocol": func(v *types.NetworkAcl) []string {
 			return each(v.Entries, func(e *types.NetworkAclEntry) []string { return one(e.Protocol) })
 		},
-	},
+	}.more(aclPaths),
 }

@@ -18,11 +18,11 @@ import (
 // service for itself (EKS's control plane, load balancers) is in use at once by
 // something that the account does not own.
 func (s *Service) CreateNetworkInterface(ctx context.Context, in *ec2.CreateNetworkInterfaceInput, _ ...func(*ec2.Options)) (*ec2.CreateNetworkInterfaceOutput, error) {
-	if in.Ipv6AddressCount != nil || len(in.Ipv6Addresses) > 0 || in.Ipv6PrefixCount != nil || len(in.Ipv6Prefixes) > 0 {
-		return nil, errIPv6
-	}
 	w, err := wishOf(in.PrivateIpAddress, in.PrivateIpAddresses, in.SecondaryPrivateIpAddressCount, in.Ipv4Prefixes, in.Ipv4PrefixCount)
 	if err != nil {
+		return nil, err
+	}
+	if w.v6, err = wish6Of(in.Ipv6Addresses, in.Ipv6AddressCount, in.Ipv6Prefixes, in.Ipv6PrefixCount, in.EnablePrimaryIpv6); err != nil {
 		return nil, err
 	}
 	kind := types.NetworkInterfaceTypeInterface
@@ -52,7 +52,7 @@ func (s *Service) CreateNetworkInterface(ctx context.Context, in *ec2.CreateNetw
 		if err != nil {
 			return err
 		}
-		groups, err := interfaceGroups(tx, sc, *sub.VpcId, in.Groups)
+		groups, err := s.interfaceGroups(tx, sc, *sub.VpcId, in.Groups)
 		if err != nil {
 			return err
 		}
@@ -131,11 +131,11 @@ func wishOf(ip *string, ips []types.PrivateIpAddressSpecification, count *int32,
 }
 
 // interfaceGroups looks up security groups, the VPC's default one without any.
-func interfaceGroups(tx *store.Tx, sc awsid.Scope, vpc string, ids []string) ([]types.GroupIdentifier, error) {
+func (s *Service) interfaceGroups(tx *store.Tx, sc awsid.Scope, vpc string, ids []string) ([]types.GroupIdentifier, error) {
 	if len(ids) == 0 {
 		ids = []string{Vpcs.Get(tx, sc, vpc).DefaultSecurityGroup}
 	}
-	if len(ids) > 16 {
+	if len(ids) > s.quota("security-groups-per-interface") {
 		return nil, apiError("SecurityGroupsPerInterfaceLimitExceeded", "The maximum number of security groups per interface has been reached.")
 	}
 	var out []types.GroupIdentifier
@@ -157,6 +157,9 @@ func interfaceGroups(tx *store.Tx, sc awsid.Scope, vpc string, ids []string) ([]
 // newInterface makes an interface with the wished addresses, for the caller to
 // finish and put.
 func (l *ledger) newInterface(sub *Subnet, w wish) (*NetworkInterface, error) {
+	if w.v6.empty() && (aws.ToBool(sub.AssignIpv6AddressOnCreation) || aws.ToBool(sub.Ipv6Native)) {
+		w.v6.count = 1
+	}
 	got, err := take(l.pool(*sub.SubnetId), w)
 	if err != nil {
 		return nil, err
@@ -165,10 +168,16 @@ func (l *ledger) newInterface(sub *Subnet, w wish) (*NetworkInterface, error) {
 		NetworkInterfaceId: aws.String(awsid.NewID("eni")), SubnetId: sub.SubnetId, VpcId: sub.VpcId, OwnerId: aws.String(l.sc.Account),
 		AvailabilityZone: sub.AvailabilityZone, AvailabilityZoneId: sub.AvailabilityZoneId, MacAddress: aws.String(newMAC()),
 		InterfaceType: types.NetworkInterfaceTypeInterface, SourceDestCheck: aws.Bool(true), Status: types.NetworkInterfaceStatusAvailable,
-		Description: aws.String(""), PrivateIpAddress: aws.String(got.primary.String()),
+		Description: aws.String(""),
 	}}
-	eni.PrivateIpAddresses = []types.NetworkInterfacePrivateIpAddress{{PrivateIpAddress: eni.PrivateIpAddress, Primary: aws.Bool(true)}}
+	if got.primary.IsValid() {
+		eni.PrivateIpAddress = aws.String(got.primary.String())
+		eni.PrivateIpAddresses = []types.NetworkInterfacePrivateIpAddress{{PrivateIpAddress: eni.PrivateIpAddress, Primary: aws.Bool(true)}}
+	}
 	eni.add(got)
+	if w.v6.primary && len(eni.Ipv6Addresses) > 0 {
+		eni.Ipv6Addresses[0].IsPrimaryIpv6 = aws.Bool(true)
+	}
 	return eni, nil
 }
 
@@ -179,6 +188,12 @@ func (eni *NetworkInterface) add(g grant) {
 	}
 	for _, p := range g.prefixes {
 		eni.Ipv4Prefixes = append(eni.Ipv4Prefixes, types.Ipv4PrefixSpecification{Ipv4Prefix: aws.String(p.String())})
+	}
+	for _, a := range g.v6.addresses {
+		eni.Ipv6Addresses = append(eni.Ipv6Addresses, types.NetworkInterfaceIpv6Address{Ipv6Address: aws.String(a.String()), IsPrimaryIpv6: aws.Bool(false)})
+	}
+	for _, p := range g.v6.prefixes {
+		eni.Ipv6Prefixes = append(eni.Ipv6Prefixes, types.Ipv6PrefixSpecification{Ipv6Prefix: aws.String(p.String())})
 	}
 }
 

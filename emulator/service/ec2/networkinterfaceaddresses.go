@@ -86,7 +86,7 @@ func checkAddressCount(instanceType string, n int) error {
 // reassign takes the addresses away from the other interfaces of the subnet that
 // hold them as secondary ones.
 func (l *ledger) reassign(eni *NetworkInterface, ips []string) error {
-	pool := l.pool(*eni.SubnetId)
+	pool := l.pool(*eni.SubnetId).IPv4
 	for _, s := range ips {
 		ip, err := netip.ParseAddr(s)
 		if err != nil || pool.IsFree(ip) || !pool.CIDR.Contains(ip) {
@@ -108,7 +108,7 @@ func (l *ledger) reassign(eni *NetworkInterface, ips []string) error {
 
 // unassign takes secondary addresses and prefixes from an interface.
 func (l *ledger) unassign(eni *NetworkInterface, ips, prefixes []string) error {
-	pool := l.pool(*eni.SubnetId)
+	pool := l.pool(*eni.SubnetId).IPv4
 	for _, s := range ips {
 		i := slices.IndexFunc(eni.PrivateIpAddresses, func(a types.NetworkInterfacePrivateIpAddress) bool { return deref(a.PrivateIpAddress) == s })
 		switch {

@@ -192,7 +192,7 @@ func (s *Service) modifyInterface(tx *store.Tx, sc awsid.Scope, eni *NetworkInte
 			eni.Attachment.DeleteOnTermination = d
 		}
 	default:
-		groups, err := interfaceGroups(tx, sc, *eni.VpcId, in.Groups)
+		groups, err := s.interfaceGroups(tx, sc, *eni.VpcId, in.Groups)
 		if err != nil {
 			return err
 		}

@@ -61,6 +61,11 @@ func networkInterfaceView(r store.Reader, sc awsid.Scope, rec *NetworkInterface)
 	if v.TagSet == nil {
 		v.TagSet = []types.Tag{}
 	}
+	if v.Ipv6Addresses == nil {
+		v.Ipv6Addresses = []types.NetworkInterfaceIpv6Address{}
+	} else {
+		v.Ipv6Address = v.Ipv6Addresses[0].Ipv6Address
+	}
 	return v
 }
 
@@ -161,7 +166,10 @@ var networkInterfaceLister = &lister[NetworkInterface, types.NetworkInterface]{
 		"group-name": func(v *types.NetworkInterface) []string {
 			return each(v.Groups, func(g *types.GroupIdentifier) []string { return one(g.GroupName) })
 		},
-		"interface-type":       func(v *types.NetworkInterface) []string { return text(v.InterfaceType) },
+		"interface-type": func(v *types.NetworkInterface) []string { return text(v.InterfaceType) },
+		"ipv6-addresses.ipv6-address": func(v *types.NetworkInterface) []string {
+			return each(v.Ipv6Addresses, func(a *types.NetworkInterfaceIpv6Address) []string { return one(a.Ipv6Address) })
+		},
 		"mac-address":          func(v *types.NetworkInterface) []string { return one(v.MacAddress) },
 		"network-interface-id": func(v *types.NetworkInterface) []string { return one(v.NetworkInterfaceId) },
 		"owner-id":             func(v *types.NetworkInterface) []string { return one(v.OwnerId) },
@@ -173,7 +181,7 @@ var networkInterfaceLister = &lister[NetworkInterface, types.NetworkInterface]{
 		"status":               func(v *types.NetworkInterface) []string { return text(v.Status) },
 		"subnet-id":            func(v *types.NetworkInterface) []string { return one(v.SubnetId) },
 		"vpc-id":               func(v *types.NetworkInterface) []string { return one(v.VpcId) },
-	},
+	}.more(operatorPaths),
 }
 
 // holds tells whether the interface has the address itself.

@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -67,7 +68,17 @@ type Subnet struct {
 // SubnetAddressPool is which addresses of a subnet are taken. Who holds each is
 // in NetworkInterfaces: every taken address or /28 prefix is in exactly one.
 type SubnetAddressPool struct {
-	IPv4 *ipam.Pool
+	IPv4 *ipam.Pool `json:",omitempty"` // nil in a subnet with IPv6 only
+	IPv6 *ipam.Pool `json:",omitempty"` // nil without an IPv6 block
+	// Reserved are the subnet's CIDR reservations by id.
+	Reserved map[string]Reservation `json:",omitempty"`
+}
+
+// Reservation is a block that automatic choice of addresses leaves alone; if
+// Prefixes, prefixes are taken from it first.
+type Reservation struct {
+	CIDR     netip.Prefix
+	Prefixes bool
 }
 
 // InternetGateway is an internet gateway.
@@ -116,6 +127,8 @@ type Instance struct {
 	PublicIP              bool
 	DisableApiTermination bool
 	DisableApiStop        bool
+	// CPUCredits is the credit option if one was chosen.
+	CPUCredits string `json:",omitempty"`
 	// LaunchTemplateID and -Version tell what it was launched from, if anything.
 	LaunchTemplateID      string `json:",omitempty"`
 	LaunchTemplateVersion string `json:",omitempty"`
@@ -123,8 +136,11 @@ type Instance struct {
 	Due *time.Time `json:",omitempty"`
 }
 
-// Volume is an EBS volume.
-type Volume struct{ types.Volume }
+// Volume is an EBS volume with its last modification.
+type Volume struct {
+	types.Volume
+	Modification *types.VolumeModification `json:",omitempty"`
+}
 
 // KeyPair is the public half of a key pair.
 type KeyPair struct {

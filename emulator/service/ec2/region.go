@@ -2,15 +2,12 @@ package ec2
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/fixtures/regions"
 )
 
@@ -132,62 +129,4 @@ func (s *Service) DescribeAccountAttributes(ctx context.Context, in *ec2.Describ
 		})
 	}
 	return out, nil
-}
-
-// dhcpOptionsID is the id of the DHCP options set that all VPCs of a region use.
-func dhcpOptionsID(sc awsid.Scope) string {
-	sum := sha256.Sum256([]byte(sc.Account + "/" + sc.Region))
-	return "dopt-" + hex.EncodeToString(sum[:])[:17]
-}
-
-// DescribeDhcpOptions answers the default DHCP options set.
-func (s *Service) DescribeDhcpOptions(ctx context.Context, in *ec2.DescribeDhcpOptionsInput, _ ...func(*ec2.Options)) (*ec2.DescribeDhcpOptionsOutput, error) {
-	sc, err := s.read(ctx, in.DryRun)
-	if err != nil {
-		return nil, err
-	}
-	id := dhcpOptionsID(sc)
-	for _, want := range in.DhcpOptionsIds {
-		if want != id {
-			return nil, apiError("InvalidDhcpOptionID.NotFound", "The dhcpOption ID '%s' does not exist", want)
-		}
-	}
-	value := func(v string) []types.AttributeValue { return []types.AttributeValue{{Value: &v}} }
-	v := types.DhcpOptions{DhcpOptionsId: &id, OwnerId: &sc.Account, DhcpConfigurations: []types.DhcpConfiguration{
-		{Key: aws.String("domain-name"), Values: value(privateDomain(sc.Region))},
-		{Key: aws.String("domain-name-servers"), Values: value("AmazonProvidedDNS")},
-	}}
-	match, err := compile(dhcpFilters, func(v *types.DhcpOptions) []types.Tag { return v.Tags }, in.Filters)
-	if err != nil {
-		return nil, err
-	}
-	out := &ec2.DescribeDhcpOptionsOutput{DhcpOptions: []types.DhcpOptions{}}
-	if match(&v) {
-		out.DhcpOptions = append(out.DhcpOptions, v)
-	}
-	return out, nil
-}
-
-// dhcpValues are the values of one option.
-func dhcpValues(v *types.DhcpOptions, keep func(key string) bool, f func(*types.DhcpConfiguration) []string) []string {
-	var out []string
-	for i := range v.DhcpConfigurations {
-		if keep(deref(v.DhcpConfigurations[i].Key)) {
-			out = append(out, f(&v.DhcpConfigurations[i])...)
-		}
-	}
-	return out
-}
-
-var dhcpFilters = fields[types.DhcpOptions]{
-	"dhcp-options-id": func(v *types.DhcpOptions) []string { return one(v.DhcpOptionsId) },
-	"owner-id":        func(v *types.DhcpOptions) []string { return one(v.OwnerId) },
-	"key": func(v *types.DhcpOptions) []string {
-		return dhcpValues(v, func(string) bool { return true }, func(c *types.DhcpConfiguration) []string { return one(c.Key) })
-	},
-	"value": func(v *types.DhcpOptions) []string {
-		return dhcpValues(v, func(string) bool { return true }, func(c *types.DhcpConfiguration) []string {
-			return each(c.Values, func(a *types.AttributeValue) []string { return one(a.Value) })
-		})
-	},
 }

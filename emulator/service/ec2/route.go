@@ -112,15 +112,57 @@ func (t target) fill(tx *store.Tx, sc awsid.Scope, vpc string, r *types.Route) e
 		}
 		r.InstanceId, r.InstanceOwnerId, r.NetworkInterfaceId = inst.InstanceId, &sc.Account, &inst.Interfaces[0]
 	case t.endpoint != nil:
-		return apiError("InvalidVpcEndpointId.NotFound", "The Vpc Endpoint Id '%s' does not exist", *t.endpoint)
+		if _, err := vpcEndpointKind.get(tx, sc, t.endpoint); err != nil {
+			return err
+		}
+		return errInvalid("The Vpc Endpoint Id '%s' is not of an endpoint that routes can lead to: route tables of gateway endpoints are associated with ModifyVpcEndpoint", *t.endpoint)
 	case t.peering != nil:
-		return apiError("InvalidVpcPeeringConnectionID.NotFound", "The vpcPeeringConnection ID '%s' does not exist", *t.peering)
+		return fillPeering(tx, sc, vpc, t.peering, r)
 	case t.transit != nil:
 		return apiError("InvalidTransitGatewayID.NotFound", "The transitGateway ID '%s' does not exist.", *t.transit)
 	case t.egressOnly != nil:
-		return apiError("InvalidGatewayID.NotFound", "The eigw ID '%s' does not exist", *t.egressOnly)
+		g, err := egressOnlyKind.get(tx, sc, t.egressOnly)
+		if err != nil {
+			return err
+		}
+		if !egressOnlyOf(g, vpc) {
+			return errInvalid("route table and network gateway %s belong to different networks", *t.egressOnly)
+		}
+		if r.DestinationIpv6CidrBlock == nil {
+			return errInvalid("Egress-only internet gateways take IPv6 destinations only")
+		}
+		r.EgressOnlyInternetGatewayId = g.EgressOnlyInternetGatewayId
 	}
 	return nil
+}
+
+// fillPeering lets a route lead to a connection that is not accepted yet: it is a
+// black hole until then.
+func fillPeering(tx *store.Tx, sc awsid.Scope, vpc string, id *string, r *types.Route) error {
+	p, err := peeringKind.get(tx, sc, id)
+	if err != nil {
+		return err
+	}
+	if p.Ended != nil {
+		return peeringKind.absent(*id)
+	}
+	if deref(p.RequesterVpcInfo.VpcId) != vpc && deref(p.AccepterVpcInfo.VpcId) != vpc {
+		return errInvalid("route table and VPC peering connection %s belong to different networks", *id)
+	}
+	r.VpcPeeringConnectionId = id
+	if p.Status.Code != types.VpcPeeringConnectionStateReasonCodeActive {
+		r.State = types.RouteStateBlackhole
+	}
+	return nil
+}
+
+// check wants a prefix list that there is.
+func (d destination) check(tx *store.Tx, sc awsid.Scope) error {
+	if d.prefixList == nil {
+		return nil
+	}
+	_, err := prefixListOf(tx, sc, d.prefixList)
+	return err
 }
 
 func fillGateway(tx *store.Tx, sc awsid.Scope, vpc, id string, r *types.Route) error {
@@ -158,11 +200,17 @@ func (s *Service) CreateRoute(ctx context.Context, in *ec2.CreateRouteInput, _ .
 		if err := t.fill(tx, sc, *rt.VpcId, &route); err != nil {
 			return err
 		}
+		if err := d.check(tx, sc); err != nil {
+			return err
+		}
 		if i := slices.IndexFunc(rt.Routes, d.is); i >= 0 {
 			if sameTarget(rt.Routes[i], route) {
 				return nil
 			}
 			return apiError("RouteAlreadyExists", "The route identified by %s already exists.", d)
+		}
+		if n := countRoutes(rt.Routes); n >= s.quota("routes-per-route-table") {
+			return errLimit("RouteLimitExceeded", "routes per route table")
 		}
 		rt.Routes = append(rt.Routes, route)
 		RouteTables.Put(tx, sc, *rt.RouteTableId, rt)
@@ -176,7 +224,19 @@ func (s *Service) CreateRoute(ctx context.Context, in *ec2.CreateRouteInput, _ .
 
 func sameTarget(a, b types.Route) bool {
 	return deref(a.GatewayId) == deref(b.GatewayId) && deref(a.NatGatewayId) == deref(b.NatGatewayId) &&
-		deref(a.NetworkInterfaceId) == deref(b.NetworkInterfaceId)
+		deref(a.NetworkInterfaceId) == deref(b.NetworkInterfaceId) && deref(a.VpcPeeringConnectionId) == deref(b.VpcPeeringConnectionId) &&
+		deref(a.EgressOnlyInternetGatewayId) == deref(b.EgressOnlyInternetGatewayId)
+}
+
+// countRoutes counts what the quota counts: not the local routes.
+func countRoutes(routes []types.Route) int {
+	n := 0
+	for _, r := range routes {
+		if deref(r.GatewayId) != "local" {
+			n++
+		}
+	}
+	return n
 }
 
 // ReplaceRoute changes a route's target.
@@ -223,6 +283,9 @@ func (s *Service) DeleteRoute(ctx context.Context, in *ec2.DeleteRouteInput, _ .
 		i := slices.IndexFunc(rt.Routes, d.is)
 		if i < 0 {
 			return apiError("InvalidRoute.NotFound", "no route with destination-cidr-block %s in route table %s", d, *rt.RouteTableId)
+		}
+		if strings.HasPrefix(deref(rt.Routes[i].GatewayId), "vpce-") {
+			return errInvalid("cannot remove VPC endpoint route %s in route table %s", *rt.Routes[i].GatewayId, *rt.RouteTableId)
 		}
 		if deref(rt.Routes[i].GatewayId) == "local" {
 			return errInvalid("cannot remove local route %s in route table %s", d, *rt.RouteTableId)

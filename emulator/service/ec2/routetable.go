@@ -20,6 +20,13 @@ func localRoute(cidr netip.Prefix) types.Route {
 	}
 }
 
+func localRoute6(cidr string) types.Route {
+	return types.Route{
+		DestinationIpv6CidrBlock: &cidr, GatewayId: aws.String("local"),
+		Origin: types.RouteOriginCreateRouteTable, State: types.RouteStateActive,
+	}
+}
+
 func newRouteTable(sc awsid.Scope, vpc string, cidrs []netip.Prefix) *RouteTable {
 	rt := &RouteTable{types.RouteTable{
 		RouteTableId: aws.String(awsid.NewID("rtb")), VpcId: &vpc, OwnerId: &sc.Account,
@@ -83,7 +90,13 @@ func (s *Service) CreateRouteTable(ctx context.Context, in *ec2.CreateRouteTable
 				return nil
 			}
 		}
+		if n := countIn(RouteTables.List(tx, sc), func(r *RouteTable) bool { return deref(r.VpcId) == *v.VpcId }); n >= s.quota("route-tables-per-vpc") {
+			return errLimit("RouteTableLimitExceeded", "route tables")
+		}
 		rt = newRouteTable(sc, *v.VpcId, vpcCIDRs(&v.Vpc))
+		for _, a := range v.Ipv6CidrBlockAssociationSet {
+			rt.Routes = append(rt.Routes, localRoute6(*a.Ipv6CidrBlock))
+		}
 		rt.Tags = tags
 		RouteTables.Put(tx, sc, *rt.RouteTableId, rt)
 		s.remember(tx, sc, rp, *rt.RouteTableId)
@@ -284,5 +297,5 @@ var routeTableLister = &lister[RouteTable, types.RouteTable]{
 		"route.instance-id":                      routes(func(r *types.Route) []string { return one(r.InstanceId) }),
 		"route.origin":                           routes(func(r *types.Route) []string { return text(r.Origin) }),
 		"route.state":                            routes(func(r *types.Route) []string { return text(r.State) }),
-	},
+	}.more(routePaths),
 }

@@ -88,6 +88,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		if !now.Before(sweep) {
 			s.sweepTokens(ctx)
+			s.sweepPeerings(ctx)
 			sweep = now.Add(sweepEvery)
 		}
 		timer := s.clock.NewTimer(wait)

@@ -46,6 +46,9 @@ func (la *launch) instance(sc awsid.Scope, index int) *Instance {
 	if inst.ShutdownBehavior == "" {
 		inst.ShutdownBehavior = types.ShutdownBehaviorStop
 	}
+	if c := in.CreditSpecification; c != nil {
+		inst.CPUCredits = deref(c.CpuCredits)
+	}
 	if v := la.template; v != nil {
 		inst.LaunchTemplateID, inst.LaunchTemplateVersion = *v.LaunchTemplateId, strconv.FormatInt(*v.VersionNumber, 10)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
-	"github.com/ekslocal/ekslocal/emulator/ipam"
 	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/fixtures/images"
 	"github.com/ekslocal/ekslocal/fixtures/instancetypes"
@@ -119,8 +118,6 @@ func checkCounts(in *ec2.RunInstancesInput) error {
 		return errInvalid("Value (%d) for parameter maxCount is invalid. It must be greater than or equal to minCount.", *in.MaxCount)
 	case *in.MaxCount > 1000:
 		return apiError("InstanceLimitExceeded", "You have requested more instances (%d) than your current instance limit of 1000 allows for one request.", *in.MaxCount)
-	case in.Ipv6AddressCount != nil || len(in.Ipv6Addresses) > 0:
-		return errIPv6
 	}
 	return nil
 }
@@ -177,10 +174,13 @@ func (s *Service) prepare(ctx context.Context, tx *store.Tx, sc awsid.Scope, in 
 	if merged.KeyName != nil && findKeyPair(tx, sc, *merged.KeyName) == nil {
 		return nil, keyPairKind.absent(*merged.KeyName)
 	}
+	if err := checkPlacement(tx, sc, merged.Placement); err != nil {
+		return nil, err
+	}
 	if err := la.prepareTags(ctx); err != nil {
 		return nil, err
 	}
-	return la, la.prepareInterfaces(ctx, tx, sc)
+	return la, s.prepareInterfaces(ctx, tx, sc, la)
 }
 
 func imageOf(region string, id *string) (images.Image, error) {
@@ -275,18 +275,18 @@ func (s *Service) launchAll(ctx context.Context, tx *store.Tx, sc awsid.Scope, l
 }
 
 // snapshot and restore undo what one instance of many took.
-func (l *ledger) snapshot() map[string]*ipam.Pool {
-	out := map[string]*ipam.Pool{}
+func (l *ledger) snapshot() map[string]*SubnetAddressPool {
+	out := map[string]*SubnetAddressPool{}
 	for id, p := range l.pools {
-		out[id] = p.IPv4.Clone()
+		out[id] = p.clone()
 	}
 	return out
 }
 
-func (l *ledger) restore(to map[string]*ipam.Pool) {
+func (l *ledger) restore(to map[string]*SubnetAddressPool) {
 	for id := range l.pools {
 		if p, ok := to[id]; ok {
-			l.pools[id].IPv4 = p
+			l.pools[id] = p
 		} else {
 			delete(l.pools, id)
 		}

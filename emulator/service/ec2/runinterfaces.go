@@ -15,13 +15,14 @@ import (
 // prepareInterfaces works out the interfaces of a launch from either form that a
 // request can have: subnet, groups and address of the instance, or a list of
 // interfaces.
-func (la *launch) prepareInterfaces(ctx context.Context, tx *store.Tx, sc awsid.Scope) error {
+func (s *Service) prepareInterfaces(ctx context.Context, tx *store.Tx, sc awsid.Scope, la *launch) error {
 	in := la.in
 	specs := slices.Clone(in.NetworkInterfaces)
 	if len(specs) == 0 {
 		groups := in.SecurityGroupIds
 		specs = []types.InstanceNetworkInterfaceSpecification{{
 			DeviceIndex: aws.Int32(0), SubnetId: in.SubnetId, PrivateIpAddress: in.PrivateIpAddress, Groups: groups, DeleteOnTermination: aws.Bool(true),
+			Ipv6Addresses: in.Ipv6Addresses, Ipv6AddressCount: in.Ipv6AddressCount, PrimaryIpv6: in.EnablePrimaryIpv6,
 		}}
 	} else {
 		if in.SubnetId != nil && !fromService(ctx) {
@@ -37,7 +38,7 @@ func (la *launch) prepareInterfaces(ctx context.Context, tx *store.Tx, sc awsid.
 		}
 	}
 	for _, spec := range specs {
-		n, err := la.prepareInterface(tx, sc, spec)
+		n, err := s.prepareInterface(tx, sc, la, spec)
 		if err != nil {
 			return err
 		}
@@ -49,11 +50,8 @@ func (la *launch) prepareInterfaces(ctx context.Context, tx *store.Tx, sc awsid.
 	return la.checkInterfaces()
 }
 
-func (la *launch) prepareInterface(tx *store.Tx, sc awsid.Scope, spec types.InstanceNetworkInterfaceSpecification) (nic, error) {
+func (s *Service) prepareInterface(tx *store.Tx, sc awsid.Scope, la *launch, spec types.InstanceNetworkInterfaceSpecification) (nic, error) {
 	n := nic{spec: spec, card: aws.ToInt32(spec.NetworkCardIndex)}
-	if len(spec.Ipv6Addresses) > 0 || aws.ToInt32(spec.Ipv6AddressCount) > 0 || aws.ToInt32(spec.Ipv6PrefixCount) > 0 {
-		return n, errIPv6
-	}
 	if spec.DeviceIndex == nil {
 		return n, errInvalid("Each network interface requires a device index.")
 	}
@@ -81,10 +79,13 @@ func (la *launch) prepareInterface(tx *store.Tx, sc awsid.Scope, spec types.Inst
 		}
 		groups = append(groups, g)
 	}
-	if n.groups, err = interfaceGroups(tx, sc, *n.subnet.VpcId, groups); err != nil {
+	if n.groups, err = s.interfaceGroups(tx, sc, *n.subnet.VpcId, groups); err != nil {
 		return n, err
 	}
 	if n.want, err = wishOf(spec.PrivateIpAddress, spec.PrivateIpAddresses, spec.SecondaryPrivateIpAddressCount, spec.Ipv4Prefixes, spec.Ipv4PrefixCount); err != nil {
+		return n, err
+	}
+	if n.want.v6, err = wish6Of(spec.Ipv6Addresses, spec.Ipv6AddressCount, spec.Ipv6Prefixes, spec.Ipv6PrefixCount, spec.PrimaryIpv6); err != nil {
 		return n, err
 	}
 	n.public = aws.ToBool(n.subnet.MapPublicIpOnLaunch) && n.device == 0 && n.card == 0
@@ -107,7 +108,7 @@ func groupByName(tx *store.Tx, sc awsid.Scope, vpc, name string) (string, error)
 func (la *launch) subnetFor(tx *store.Tx, sc awsid.Scope, id *string) (*Subnet, error) {
 	zone := ""
 	if p := la.in.Placement; p != nil {
-		if p.AvailabilityZone != nil || p.AvailabilityZoneId != nil {
+		if deref(p.AvailabilityZone) != "" || deref(p.AvailabilityZoneId) != "" {
 			z, err := chooseZone(sc.Region, p.AvailabilityZone, p.AvailabilityZoneId)
 			if err != nil {
 				return nil, err
@@ -152,7 +153,7 @@ func (la *launch) checkInterfaces() error {
 		if deref(n.subnet.AvailabilityZone) != deref(first.subnet.AvailabilityZone) {
 			return errInvalid("All network interfaces of an instance must be in the same availability zone.")
 		}
-		if many && (n.present != "" || n.want.primaryIP != "" || len(n.want.secondary)+len(n.want.prefixes) > 0) {
+		if many && (n.present != "" || n.want.primaryIP != "" || len(n.want.secondary)+len(n.want.prefixes)+len(n.want.v6.addresses)+len(n.want.v6.prefixes) > 0) {
 			return errCombination("A particular network interface or address cannot be given to more than one instance")
 		}
 		if n.present == "" && 1+n.want.slots() > la.typ.IPv4PerENI {
@@ -190,7 +191,13 @@ func (s *Service) makeInterfaces(l *ledger, la *launch, inst *Instance, requeste
 	}
 	first := enis[0]
 	inst.PrivateIpAddress, inst.SecurityGroups, inst.SourceDestCheck = first.PrivateIpAddress, first.Groups, first.SourceDestCheck
-	inst.PrivateDnsName = aws.String(privateName(l.sc.Region, *first.PrivateIpAddress))
+	inst.PrivateDnsName = aws.String("")
+	if first.PrivateIpAddress != nil {
+		inst.PrivateDnsName = aws.String(privateName(l.sc.Region, *first.PrivateIpAddress))
+	}
+	if len(first.Ipv6Addresses) > 0 {
+		inst.Ipv6Address = first.Ipv6Addresses[0].Ipv6Address
+	}
 	return nil
 }
 
@@ -200,7 +207,7 @@ func (la *launch) finishInterface(l *ledger, eni *NetworkInterface, n nic, reque
 	if t := deref(n.spec.InterfaceType); t != "" {
 		eni.InterfaceType = types.NetworkInterfaceType(t)
 	}
-	if n.public {
+	if n.public && len(eni.PrivateIpAddresses) > 0 {
 		ip := takePublicIP(l.tx, l.sc, *eni.NetworkInterfaceId)
 		eni.PrivateIpAddresses[0].Association = &types.NetworkInterfaceAssociation{PublicIp: &ip, IpOwnerId: aws.String("amazon")}
 	}

@@ -75,6 +75,9 @@ func (s *Service) CreateSecurityGroup(ctx context.Context, in *ec2.CreateSecurit
 				return apiError("InvalidGroup.Duplicate", "The security group '%s' already exists for VPC '%s'", *in.GroupName, *vpc)
 			}
 		}
+		if err := checkQuota(s, tx, sc, SecurityGroups, "security-groups-per-region", "SecurityGroupLimitExceeded", "security groups"); err != nil {
+			return err
+		}
 		g = newSecurityGroup(sc, *vpc, *in.GroupName, *in.Description)
 		g.Tags = tags
 		SecurityGroups.Put(tx, sc, *g.GroupId, g)
@@ -215,6 +218,9 @@ func withPermissionFilters(f fields[types.SecurityGroup]) fields[types.SecurityG
 		},
 		"group-id": func(p *types.IpPermission) []string {
 			return each(p.UserIdGroupPairs, func(r *types.UserIdGroupPair) []string { return one(r.GroupId) })
+		},
+		"group-name": func(p *types.IpPermission) []string {
+			return each(p.UserIdGroupPairs, func(r *types.UserIdGroupPair) []string { return one(r.GroupName) })
 		},
 		"user-id": func(p *types.IpPermission) []string {
 			return each(p.UserIdGroupPairs, func(r *types.UserIdGroupPair) []string { return one(r.UserId) })

@@ -85,8 +85,8 @@ func (s *Service) authorize(ctx context.Context, dryRun *bool, c ruleChange) ([]
 			added = append(added, r)
 		}
 		g.Rules = append(g.Rules, added...)
-		if countRules(g.Rules, c.egress) > maxRules {
-			return apiError("RulesPerSecurityGroupLimitExceeded", "The maximum number of rules per security group has been reached.")
+		if countRules(tx, sc, g.Rules, c.egress) > s.quota("rules-per-security-group") {
+			return errLimit("RulesPerSecurityGroupLimitExceeded", "rules per security group")
 		}
 		SecurityGroups.Put(tx, sc, *g.GroupId, g)
 		return nil
@@ -98,6 +98,11 @@ func (s *Service) authorize(ctx context.Context, dryRun *bool, c ruleChange) ([]
 func (c ruleChange) resolve(tx *store.Tx, sc awsid.Scope, g *SecurityGroup) ([]types.SecurityGroupRule, error) {
 	perms := slices.Clone(c.perms)
 	for i := range perms {
+		for _, l := range perms[i].PrefixListIds {
+			if _, err := prefixListOf(tx, sc, l.PrefixListId); err != nil {
+				return nil, err
+			}
+		}
 		perms[i].UserIdGroupPairs = slices.Clone(perms[i].UserIdGroupPairs)
 		for j := range perms[i].UserIdGroupPairs {
 			pair := &perms[i].UserIdGroupPairs[j]
@@ -110,7 +115,11 @@ func (c ruleChange) resolve(tx *store.Tx, sc awsid.Scope, g *SecurityGroup) ([]t
 				return nil, err
 			}
 			if deref(ref.VpcId) != deref(g.VpcId) {
-				return nil, apiError("InvalidGroup.NotFound", "You have specified two resources that belong to different networks.")
+				p := activePeering(tx, sc, *ref.VpcId, *g.VpcId)
+				if p == nil {
+					return nil, apiError("InvalidGroup.NotFound", "You have specified two resources that belong to different networks.")
+				}
+				pair.VpcId, pair.VpcPeeringConnectionId, pair.PeeringStatus = ref.VpcId, p.VpcPeeringConnectionId, aws.String("active")
 			}
 			pair.GroupId = ref.GroupId
 		}
@@ -122,14 +131,29 @@ func (c ruleChange) resolve(tx *store.Tx, sc awsid.Scope, g *SecurityGroup) ([]t
 	return rules, err
 }
 
-func countRules(rules []types.SecurityGroupRule, egress bool) int {
-	n := 0
-	for _, r := range rules {
-		if aws.ToBool(r.IsEgress) == egress {
-			n++
+// countRules counts as the quota does: each family by itself, a prefix list with all
+// the entries that it may have, references to groups for both families.
+func countRules(r store.Reader, sc awsid.Scope, rules []types.SecurityGroupRule, egress bool) int {
+	v4, v6 := 0, 0
+	for _, x := range rules {
+		switch {
+		case aws.ToBool(x.IsEgress) != egress:
+		case x.CidrIpv4 != nil:
+			v4++
+		case x.CidrIpv6 != nil:
+			v6++
+		case x.PrefixListId != nil:
+			if p, err := prefixListOf(r, sc, x.PrefixListId); err == nil && deref(p.AddressFamily) == "IPv6" {
+				v6 += p.size()
+			} else if err == nil {
+				v4 += p.size()
+			}
+		default:
+			v4++
+			v6++
 		}
 	}
-	return n
+	return max(v4, v6)
 }
 
 // RevokeSecurityGroupIngress removes inbound rules.

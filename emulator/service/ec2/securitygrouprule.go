@@ -15,9 +15,6 @@ import (
 // Security group rules exist once, as types.SecurityGroupRule with one peer each.
 // Requests and DescribeSecurityGroups speak of IpPermissions, which group peers.
 
-// maxRules is the default quota for each direction.
-const maxRules = 60
-
 var protocolNames = map[string]string{"6": "tcp", "17": "udp", "1": "icmp", "58": "icmpv6", "all": "-1"}
 
 // normalProtocol returns a protocol as EC2 shows it.

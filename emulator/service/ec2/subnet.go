@@ -20,13 +20,7 @@ func (s *Service) CreateSubnet(ctx context.Context, in *ec2.CreateSubnetInput, _
 	if in.VpcId == nil {
 		return nil, errMissing("vpcId")
 	}
-	if in.CidrBlock == nil {
-		return nil, errMissing("cidrBlock")
-	}
-	if in.Ipv6CidrBlock != nil || aws.ToBool(in.Ipv6Native) {
-		return nil, errIPv6
-	}
-	cidr, err := parseCIDR(*in.CidrBlock, "cidrBlock")
+	cidr, cidr6, err := subnetBlocks(in)
 	if err != nil {
 		return nil, err
 	}
@@ -44,10 +38,20 @@ func (s *Service) CreateSubnet(ctx context.Context, in *ec2.CreateSubnetInput, _
 		if err != nil {
 			return err
 		}
-		if err := checkSubnetCIDR(tx, sc, v, cidr); err != nil {
-			return err
+		if n := countIn(Subnets.List(tx, sc), func(r *Subnet) bool { return deref(r.VpcId) == *v.VpcId }); n >= s.quota("subnets-per-vpc") {
+			return errLimit("SubnetLimitExceeded", "subnets")
 		}
-		sub := putSubnet(tx, sc, v, zone, cidr)
+		if cidr.IsValid() {
+			if err := checkSubnetCIDR(tx, sc, v, cidr); err != nil {
+				return err
+			}
+		}
+		if cidr6.IsValid() {
+			if err := checkSubnetCIDR6(tx, sc, v, cidr6); err != nil {
+				return err
+			}
+		}
+		sub := putSubnet(tx, sc, v, zone, cidr, cidr6)
 		sub.Tags = tags
 		Subnets.Put(tx, sc, *sub.SubnetId, sub)
 		out = subnetView(tx, sc, sub)
@@ -56,8 +60,9 @@ func (s *Service) CreateSubnet(ctx context.Context, in *ec2.CreateSubnetInput, _
 	if err != nil {
 		return nil, err
 	}
-	out.State = types.SubnetStateAvailable
-	out.Ipv6CidrBlockAssociationSet = []types.SubnetIpv6CidrBlockAssociation{}
+	if out.Ipv6CidrBlockAssociationSet == nil {
+		out.Ipv6CidrBlockAssociationSet = []types.SubnetIpv6CidrBlockAssociation{}
+	}
 	return &ec2.CreateSubnetOutput{Subnet: &out}, nil
 }
 
@@ -70,7 +75,7 @@ func checkSubnetCIDR(tx *store.Tx, sc awsid.Scope, v *Vpc, cidr netip.Prefix) er
 		return apiError("InvalidSubnet.Range", "The CIDR '%s' is invalid.", cidr)
 	}
 	for _, other := range Subnets.List(tx, sc) {
-		if deref(other.VpcId) == *v.VpcId && netip.MustParsePrefix(*other.CidrBlock).Overlaps(cidr) {
+		if deref(other.VpcId) == *v.VpcId && other.CidrBlock != nil && netip.MustParsePrefix(*other.CidrBlock).Overlaps(cidr) {
 			return apiError("InvalidSubnet.Conflict", "The CIDR '%s' conflicts with another subnet", cidr)
 		}
 	}
@@ -80,6 +85,12 @@ func checkSubnetCIDR(tx *store.Tx, sc awsid.Scope, v *Vpc, cidr netip.Prefix) er
 // chooseZone resolves a zone given by name or id, the region's first without.
 func chooseZone(region string, name, id *string) (regions.Zone, error) {
 	r, _ := regions.Get(region)
+	if deref(name) == "" { // as clients send it that leave it open
+		name = nil
+	}
+	if deref(id) == "" {
+		id = nil
+	}
 	if name != nil && id != nil {
 		return regions.Zone{}, errCombination("The parameters availabilityZone and availabilityZoneId cannot be used together")
 	}
@@ -104,19 +115,29 @@ func chooseZone(region string, name, id *string) (regions.Zone, error) {
 
 // putSubnet writes a subnet's address pool and its place in the default network
 // ACL, and returns the subnet for the caller to finish and put.
-func putSubnet(tx *store.Tx, sc awsid.Scope, v *Vpc, zone regions.Zone, cidr netip.Prefix) *Subnet {
+func putSubnet(tx *store.Tx, sc awsid.Scope, v *Vpc, zone regions.Zone, cidr, cidr6 netip.Prefix) *Subnet {
 	id := awsid.NewID("subnet")
 	sub := &Subnet{Subnet: types.Subnet{
 		SubnetId: &id, SubnetArn: aws.String(sc.ARN("ec2", "subnet/"+id)), VpcId: v.VpcId, OwnerId: &sc.Account,
 		AvailabilityZone: aws.String(zone.Name), AvailabilityZoneId: aws.String(zone.ID),
-		CidrBlock: aws.String(cidr.String()), State: types.SubnetStateAvailable, DefaultForAz: aws.Bool(false),
+		State: types.SubnetStateAvailable, DefaultForAz: aws.Bool(false),
 		MapPublicIpOnLaunch: aws.Bool(false), AssignIpv6AddressOnCreation: aws.Bool(false),
 		MapCustomerOwnedIpOnLaunch: aws.Bool(false), EnableDns64: aws.Bool(false), Ipv6Native: aws.Bool(false),
 		PrivateDnsNameOptionsOnLaunch: &types.PrivateDnsNameOptionsOnLaunch{
 			HostnameType: types.HostnameTypeIpName, EnableResourceNameDnsARecord: aws.Bool(false), EnableResourceNameDnsAAAARecord: aws.Bool(false),
 		},
 	}}
-	SubnetAddresses.Put(tx, sc, id, &SubnetAddressPool{IPv4: ipam.NewSubnet(cidr)})
+	pool := &SubnetAddressPool{}
+	if cidr.IsValid() {
+		sub.CidrBlock, pool.IPv4 = aws.String(cidr.String()), ipam.NewSubnet(cidr)
+	} else {
+		sub.Ipv6Native, sub.AssignIpv6AddressOnCreation = aws.Bool(true), aws.Bool(true)
+		sub.PrivateDnsNameOptionsOnLaunch.HostnameType = types.HostnameTypeResourceName
+	}
+	if cidr6.IsValid() {
+		addSubnetIPv6(sub, pool, cidr6)
+	}
+	SubnetAddresses.Put(tx, sc, id, pool)
 	associateAcl(tx, sc, v.DefaultNetworkAcl, id)
 	return sub
 }
@@ -129,11 +150,12 @@ func (s *Service) DeleteSubnet(ctx context.Context, in *ec2.DeleteSubnetInput, _
 			return err
 		}
 		id := *sub.SubnetId
-		if pool := SubnetAddresses.Get(tx, sc, id); pool != nil && pool.IPv4.Taken() > 0 {
+		if pool := SubnetAddresses.Get(tx, sc, id); pool != nil && pool.taken() > 0 {
 			return errDependency("subnet", id)
 		}
 		editRouteTablesOf(tx, sc, *sub.VpcId, func(rt *RouteTable) { rt.Associations = withoutSubnet(rt.Associations, id) })
 		dissociateAcl(tx, sc, id)
+		dropReservations(tx, sc, id)
 		SubnetAddresses.Delete(tx, sc, id)
 		Subnets.Delete(tx, sc, id)
 		return nil
@@ -153,6 +175,13 @@ func (s *Service) ModifySubnetAttribute(ctx context.Context, in *ec2.ModifySubne
 		}
 		dns := sub.PrivateDnsNameOptionsOnLaunch
 		set := 0
+		switch {
+		case in.EnableLniAtDeviceIndex != nil:
+			sub.EnableLniAtDeviceIndex = in.EnableLniAtDeviceIndex
+			set++
+		case in.CustomerOwnedIpv4Pool != nil:
+			return errInvalid("The subnet ID '%s' is not in an Outpost", *sub.SubnetId)
+		}
 		for _, a := range []struct {
 			value *types.AttributeBooleanValue
 			field **bool
@@ -179,7 +208,7 @@ func (s *Service) ModifySubnetAttribute(ctx context.Context, in *ec2.ModifySubne
 		if set == 0 {
 			return errMissing("attribute")
 		}
-		if aws.ToBool(sub.AssignIpv6AddressOnCreation) {
+		if aws.ToBool(sub.AssignIpv6AddressOnCreation) && len(sub.Ipv6CidrBlockAssociationSet) == 0 {
 			return errInvalid("Invalid value '%s' for subnetId. Ipv6 address is not supported on subnet '%s'.", *sub.SubnetId, *sub.SubnetId)
 		}
 		Subnets.Put(tx, sc, *sub.SubnetId, sub)
@@ -206,7 +235,11 @@ func (s *Service) DescribeSubnets(ctx context.Context, in *ec2.DescribeSubnetsIn
 
 func subnetView(r store.Reader, sc awsid.Scope, rec *Subnet) types.Subnet {
 	v := rec.Subnet
-	if pool := SubnetAddresses.Get(r, sc, *v.SubnetId); pool != nil {
+	v.AvailableIpAddressCount = aws.Int32(0)
+	if v.BlockPublicAccessStates == nil {
+		v.BlockPublicAccessStates = &types.BlockPublicAccessStates{InternetGatewayBlockMode: types.BlockPublicAccessModeOff}
+	}
+	if pool := SubnetAddresses.Get(r, sc, *v.SubnetId); pool != nil && pool.IPv4 != nil {
 		v.AvailableIpAddressCount = aws.Int32(int32(pool.IPv4.Free()))
 	}
 	return v
@@ -240,6 +273,21 @@ var subnetLister = &lister[Subnet, types.Subnet]{
 		"vpc-id":                     func(v *types.Subnet) []string { return one(v.VpcId) },
 		"private-dns-name-options-on-launch.hostname-type": func(v *types.Subnet) []string {
 			return text(v.PrivateDnsNameOptionsOnLaunch.HostnameType)
+		},
+		"customer-owned-ipv4-pool":        func(v *types.Subnet) []string { return one(v.CustomerOwnedIpv4Pool) },
+		"enable-lni-at-device-index":      func(v *types.Subnet) []string { return number(v.EnableLniAtDeviceIndex) },
+		"map-customer-owned-ip-on-launch": func(v *types.Subnet) []string { return boolean(v.MapCustomerOwnedIpOnLaunch) },
+		"private-dns-name-options-on-launch.enable-resource-name-dns-a-record": func(v *types.Subnet) []string {
+			return boolean(v.PrivateDnsNameOptionsOnLaunch.EnableResourceNameDnsARecord)
+		},
+		"private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record": func(v *types.Subnet) []string {
+			return boolean(v.PrivateDnsNameOptionsOnLaunch.EnableResourceNameDnsAAAARecord)
+		},
+		"ipv6-cidr-block-association.association-id": func(v *types.Subnet) []string {
+			return each(v.Ipv6CidrBlockAssociationSet, func(a *types.SubnetIpv6CidrBlockAssociation) []string { return one(a.AssociationId) })
+		},
+		"ipv6-cidr-block-association.state": func(v *types.Subnet) []string {
+			return each(v.Ipv6CidrBlockAssociationSet, func(a *types.SubnetIpv6CidrBlockAssociation) []string { return text(a.Ipv6CidrBlockState.State) })
 		},
 		"ipv6-cidr-block-association.ipv6-cidr-block": func(v *types.Subnet) []string {
 			return each(v.Ipv6CidrBlockAssociationSet, func(a *types.SubnetIpv6CidrBlockAssociation) []string { return one(a.Ipv6CidrBlock) })

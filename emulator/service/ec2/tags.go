@@ -28,6 +28,8 @@ type taggable interface {
 var taggables = []taggable{
 	vpcKind, subnetKind, internetGatewayKind, natGatewayKind, addressKind, routeTableKind, securityGroupKind,
 	networkAclKind, networkInterfaceKind, instanceKind, volumeKind, keyPairKind, launchTemplateKind, ruleTags{},
+	dhcpTags{dhcpOptionsKind}, egressOnlyKind, vpcEndpointKind, prefixListKind, flowLogKind, peeringKind, cidrReservationKind,
+	placementGroupKind, snapshotKind, fleetKind, noTags{types.ResourceTypeSpotInstancesRequest, "sir", "InvalidSpotInstanceRequestID.NotFound"},
 }
 
 func (k *kind[T]) owns(id string) bool              { return strings.HasPrefix(id, k.prefix+"-") }
@@ -232,3 +234,25 @@ func mergeTags(have, add []types.Tag) ([]types.Tag, error) {
 	}
 	return out, nil
 }
+
+// noTags stands for resources that tags are given to at launch but that are no
+// records of their own.
+type noTags struct {
+	typ    types.ResourceType
+	prefix string
+	code   string
+}
+
+func (n noTags) owns(id string) bool              { return strings.HasPrefix(id, n.prefix+"-") }
+func (n noTags) resourceType() types.ResourceType { return n.typ }
+func (n noTags) check(string) error               { return nil }
+
+func (n noTags) absent(ids ...string) error {
+	return apiError(n.code, "The %s ID '%s' does not exist", n.typ, ids[0])
+}
+
+func (noTags) retag(*store.Tx, awsid.Scope, string, func([]types.Tag) ([]types.Tag, error)) (bool, error) {
+	return false, nil
+}
+
+func (noTags) eachTagged(store.Reader, awsid.Scope, func(string, []types.Tag)) {}

@@ -2,9 +2,7 @@ package ec2
 
 import (
 	"context"
-	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -12,43 +10,14 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
-// newVolume makes a volume of the described kind, with EC2's defaults.
-func newVolume(sc awsid.Scope, d *types.EbsBlockDevice, zone, zoneID *string, now time.Time) (*Volume, error) {
-	id := awsid.NewID("vol")
-	v := &Volume{types.Volume{
-		VolumeId: &id, VolumeArn: aws.String(sc.ARN("ec2", "volume/"+id)), OwnerId: aws.String(sc.Account), AvailabilityZone: zone, AvailabilityZoneId: zoneID,
-		CreateTime: &now, Encrypted: aws.Bool(aws.ToBool(d.Encrypted)), KmsKeyId: d.KmsKeyId, MultiAttachEnabled: aws.Bool(false),
-		Size: d.VolumeSize, SnapshotId: aws.String(deref(d.SnapshotId)), State: types.VolumeStateAvailable, VolumeType: d.VolumeType,
-		Iops: d.Iops, Throughput: d.Throughput,
-	}}
-	if v.Size == nil {
-		return nil, errMissing("size/snapshot")
-	}
-	if *v.Size < 1 || *v.Size > 65536 {
-		return nil, errInvalid("Volume of %dGiB is not between 1GiB and 65536GiB", *v.Size)
-	}
-	if v.VolumeType == "" {
-		v.VolumeType = types.VolumeTypeGp2
-	}
-	switch v.VolumeType {
-	case types.VolumeTypeGp3:
-		if v.Iops == nil {
-			v.Iops = aws.Int32(3000)
-		}
-		if v.Throughput == nil {
-			v.Throughput = aws.Int32(125)
-		}
-	case types.VolumeTypeGp2:
-		v.Iops, v.Throughput = aws.Int32(min(16000, max(100, 3**v.Size))), nil
-	}
-	return v, nil
-}
-
 // DescribeVolumes lists volumes.
 func (s *Service) DescribeVolumes(ctx context.Context, in *ec2.DescribeVolumesInput, _ ...func(*ec2.Options)) (*ec2.DescribeVolumesOutput, error) {
 	sc, err := s.read(ctx, in.DryRun)
 	if err != nil {
 		return nil, err
+	}
+	if in.MaxResults != nil && len(in.VolumeIds) > 0 {
+		return nil, errCombination("The parameter volumeSet cannot be used with the parameter maxResults")
 	}
 	page, next, err := volumeLister.run(s.store, sc, query{in.VolumeIds, in.Filters, in.MaxResults, in.NextToken})
 	if err != nil {
@@ -83,10 +52,12 @@ var volumeLister = &lister[Volume, types.Volume]{
 		"availability-zone-id":             func(v *types.Volume) []string { return one(v.AvailabilityZoneId) },
 		"create-time":                      func(v *types.Volume) []string { return instant(v.CreateTime) },
 		"encrypted":                        func(v *types.Volume) []string { return boolean(v.Encrypted) },
+		"fast-restored":                    func(v *types.Volume) []string { return boolean(v.FastRestored) },
+		"multi-attach-enabled":             func(v *types.Volume) []string { return boolean(v.MultiAttachEnabled) },
 		"size":                             func(v *types.Volume) []string { return number(v.Size) },
 		"snapshot-id":                      func(v *types.Volume) []string { return one(v.SnapshotId) },
 		"status":                           func(v *types.Volume) []string { return text(v.State) },
 		"volume-id":                        func(v *types.Volume) []string { return one(v.VolumeId) },
 		"volume-type":                      func(v *types.Volume) []string { return text(v.VolumeType) },
-	},
+	}.more(operatorPaths),
 }

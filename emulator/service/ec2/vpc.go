@@ -18,8 +18,8 @@ func (s *Service) CreateVpc(ctx context.Context, in *ec2.CreateVpcInput, _ ...fu
 	if in.CidrBlock == nil {
 		return nil, apiError("MissingParameter", "Either 'cidrBlock' or 'ipv4IpamPoolId' should be provided.")
 	}
-	if aws.ToBool(in.AmazonProvidedIpv6CidrBlock) || in.Ipv6CidrBlock != nil || in.Ipv6Pool != nil {
-		return nil, errIPv6
+	if in.Ipv6CidrBlock != nil || in.Ipv6Pool != nil || in.Ipv6IpamPoolId != nil {
+		return nil, errOwnIPv6
 	}
 	cidr, err := parseCIDR(*in.CidrBlock, "cidrBlock")
 	if err != nil {
@@ -42,8 +42,14 @@ func (s *Service) CreateVpc(ctx context.Context, in *ec2.CreateVpcInput, _ ...fu
 	}
 	var out types.Vpc
 	err = s.write(ctx, in.DryRun, func(tx *store.Tx, sc awsid.Scope) error {
+		if err := checkQuota(s, tx, sc, Vpcs, "vpcs-per-region", "VpcLimitExceeded", "VPCs"); err != nil {
+			return err
+		}
 		v := putVpc(tx, sc, cidr)
 		v.InstanceTenancy, v.Tags = tenancy, tags
+		if aws.ToBool(in.AmazonProvidedIpv6CidrBlock) {
+			addVpcIPv6(tx, sc, v, in.Ipv6CidrBlockNetworkBorderGroup)
+		}
 		Vpcs.Put(tx, sc, *v.VpcId, v)
 		out = v.Vpc
 		return nil
@@ -52,7 +58,7 @@ func (s *Service) CreateVpc(ctx context.Context, in *ec2.CreateVpcInput, _ ...fu
 		return nil, err
 	}
 	out.State = types.VpcStatePending // as AWS answers; the next describe says available
-	out.Ipv6CidrBlockAssociationSet = []types.VpcIpv6CidrBlockAssociation{}
+	out.Ipv6CidrBlockAssociationSet = associating6(out.Ipv6CidrBlockAssociationSet)
 	return &ec2.CreateVpcOutput{Vpc: &out}, nil
 }
 
@@ -84,7 +90,7 @@ func parseCIDR(s, param string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-var errIPv6 = apiError("UnsupportedOperation", "IPv6 is not supported by this version of ekslocal.")
+var errOwnIPv6 = apiError("UnsupportedOperation", "ekslocal has Amazon's IPv6 blocks only: no pools of one's own and no IPAM.")
 
 // DeleteVpc deletes a VPC that holds nothing but what it was created with.
 func (s *Service) DeleteVpc(ctx context.Context, in *ec2.DeleteVpcInput, _ ...func(*ec2.Options)) (*ec2.DeleteVpcOutput, error) {
@@ -99,6 +105,7 @@ func (s *Service) DeleteVpc(ctx context.Context, in *ec2.DeleteVpcInput, _ ...fu
 		SecurityGroups.Delete(tx, sc, v.DefaultSecurityGroup)
 		RouteTables.Delete(tx, sc, v.MainRouteTable)
 		NetworkAcls.Delete(tx, sc, v.DefaultNetworkAcl)
+		s.dropPeerings(tx, sc, *v.VpcId)
 		Vpcs.Delete(tx, sc, *v.VpcId)
 		return nil
 	})
@@ -137,6 +144,16 @@ func vpcInUse(tx *store.Tx, sc awsid.Scope, v *Vpc) bool {
 			return true
 		}
 	}
+	for _, r := range EgressOnlyInternetGateways.List(tx, sc) {
+		if egressOnlyOf(r, id) {
+			return true
+		}
+	}
+	for _, r := range VpcEndpoints.List(tx, sc) {
+		if deref(r.VpcId) == id {
+			return true
+		}
+	}
 	return false
 }
 
@@ -155,7 +172,13 @@ func (s *Service) DescribeVpcs(ctx context.Context, in *ec2.DescribeVpcsInput, _
 
 var vpcLister = &lister[Vpc, types.Vpc]{
 	kind: vpcKind,
-	view: func(_ store.Reader, _ awsid.Scope, r *Vpc) types.Vpc { return r.Vpc },
+	view: func(_ store.Reader, _ awsid.Scope, r *Vpc) types.Vpc {
+		v := r.Vpc
+		if v.BlockPublicAccessStates == nil {
+			v.BlockPublicAccessStates = &types.BlockPublicAccessStates{InternetGatewayBlockMode: types.BlockPublicAccessModeOff}
+		}
+		return v
+	},
 	id:   func(v *types.Vpc) string { return deref(v.VpcId) },
 	tags: func(v *types.Vpc) []types.Tag { return v.Tags },
 	filters: fields[types.Vpc]{
@@ -180,6 +203,12 @@ var vpcLister = &lister[Vpc, types.Vpc]{
 		},
 		"ipv6-cidr-block-association.ipv6-cidr-block": func(v *types.Vpc) []string {
 			return each(v.Ipv6CidrBlockAssociationSet, func(a *types.VpcIpv6CidrBlockAssociation) []string { return one(a.Ipv6CidrBlock) })
+		},
+		"ipv6-cidr-block-association.ipv6-pool": func(v *types.Vpc) []string {
+			return each(v.Ipv6CidrBlockAssociationSet, func(a *types.VpcIpv6CidrBlockAssociation) []string { return one(a.Ipv6Pool) })
+		},
+		"ipv6-cidr-block-association.state": func(v *types.Vpc) []string {
+			return each(v.Ipv6CidrBlockAssociationSet, func(a *types.VpcIpv6CidrBlockAssociation) []string { return text(a.Ipv6CidrBlockState.State) })
 		},
 		"ipv6-cidr-block-association.association-id": func(v *types.Vpc) []string {
 			return each(v.Ipv6CidrBlockAssociationSet, func(a *types.VpcIpv6CidrBlockAssociation) []string { return one(a.AssociationId) })

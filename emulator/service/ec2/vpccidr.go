@@ -14,13 +14,17 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
-const maxVpcCIDRs = 5
-
 // AssociateVpcCidrBlock adds a secondary block to a VPC and its local route to
 // every route table.
 func (s *Service) AssociateVpcCidrBlock(ctx context.Context, in *ec2.AssociateVpcCidrBlockInput, _ ...func(*ec2.Options)) (*ec2.AssociateVpcCidrBlockOutput, error) {
-	if aws.ToBool(in.AmazonProvidedIpv6CidrBlock) || in.Ipv6CidrBlock != nil {
-		return nil, errIPv6
+	if in.Ipv6CidrBlock != nil || in.Ipv6Pool != nil || in.Ipv6IpamPoolId != nil {
+		return nil, errOwnIPv6
+	}
+	if aws.ToBool(in.AmazonProvidedIpv6CidrBlock) {
+		if in.CidrBlock != nil {
+			return nil, errCombination("The parameters cidrBlock and amazonProvidedIpv6CidrBlock cannot be used together")
+		}
+		return s.associateVpcIPv6(ctx, in)
 	}
 	if in.CidrBlock == nil {
 		return nil, errMissing("cidrBlock")
@@ -35,7 +39,7 @@ func (s *Service) AssociateVpcCidrBlock(ctx context.Context, in *ec2.AssociateVp
 		if err != nil {
 			return err
 		}
-		if err := checkSecondaryCIDR(v, cidr); err != nil {
+		if err := s.checkSecondaryCIDR(v, cidr); err != nil {
 			return err
 		}
 		assoc = types.VpcCidrBlockAssociation{
@@ -62,12 +66,12 @@ var (
 	private198 = netip.MustParsePrefix("198.19.0.0/16")
 )
 
-func checkSecondaryCIDR(v *Vpc, cidr netip.Prefix) error {
+func (s *Service) checkSecondaryCIDR(v *Vpc, cidr netip.Prefix) error {
 	if cidr.Bits() < 16 || cidr.Bits() > 28 {
 		return apiError("InvalidVpc.Range", "The CIDR '%s' is invalid.", cidr)
 	}
-	if len(v.CidrBlockAssociationSet) >= maxVpcCIDRs {
-		return apiError("CidrLimitExceeded", "This network '%s' has met its maximum number of allowed CIDRs: %d", *v.VpcId, maxVpcCIDRs)
+	if most := s.quota("ipv4-cidrs-per-vpc"); len(v.CidrBlockAssociationSet) >= most {
+		return apiError("CidrLimitExceeded", "This network '%s' has met its maximum number of allowed CIDRs: %d", *v.VpcId, most)
 	}
 	for _, have := range vpcCIDRs(&v.Vpc) {
 		if have.Overlaps(cidr) {
@@ -101,8 +105,12 @@ func (s *Service) DisassociateVpcCidrBlock(ctx context.Context, in *ec2.Disassoc
 	}
 	out := &ec2.DisassociateVpcCidrBlockOutput{}
 	err := s.write(ctx, nil, func(tx *store.Tx, sc awsid.Scope) error {
+		*out = ec2.DisassociateVpcCidrBlockOutput{}
 		v, i := findCIDRAssociation(tx, sc, *in.AssociationId)
 		if v == nil {
+			if v, i := findVpcIPv6(tx, sc, *in.AssociationId); v != nil {
+				return dropVpcIPv6(tx, sc, v, i, out)
+			}
 			return apiError("InvalidVpcCidrBlockAssociationID.NotFound", "The vpc CIDR block association ID '%s' does not exist", *in.AssociationId)
 		}
 		assoc := v.CidrBlockAssociationSet[i]
@@ -111,7 +119,7 @@ func (s *Service) DisassociateVpcCidrBlock(ctx context.Context, in *ec2.Disassoc
 		}
 		cidr := netip.MustParsePrefix(*assoc.CidrBlock)
 		for _, sub := range Subnets.List(tx, sc) {
-			if deref(sub.VpcId) == *v.VpcId && ipam.Contains(cidr, netip.MustParsePrefix(*sub.CidrBlock)) {
+			if deref(sub.VpcId) == *v.VpcId && sub.CidrBlock != nil && ipam.Contains(cidr, netip.MustParsePrefix(*sub.CidrBlock)) {
 				return apiError("DependencyViolation", "The vpc CIDR block with association ID %s cannot be disassociated because it contains at least one subnet.", *in.AssociationId)
 			}
 		}
