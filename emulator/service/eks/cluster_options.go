@@ -228,8 +228,17 @@ func (m autoMode) apply(ctx context.Context, s *Service, a about, r *ekstypes.Cl
 	return nil
 }
 
+// setAutoMode leaves a cluster whose request is silent about Auto Mode without its
+// members, as EKS does (terraform-aws-modules/terraform-aws-eks issue 3273 shows
+// both answers): Terraform's provider 5 would take an "enabled": false that its
+// configuration does not have for a change. Since 2026 EKS may show them all the
+// same (internal/service/eks/cluster_data_source_test.go of provider 6, which
+// tolerates both).
 func (s *Service) setAutoMode(ctx context.Context, a about, c *Cluster, in *eks.CreateClusterInput) error {
 	m := autoMode{in.ComputeConfig, in.StorageConfig, in.KubernetesNetworkConfig}
+	if !m.given() {
+		return nil
+	}
 	if err := m.apply(ctx, s, a, &c.Resource); err != nil {
 		return err
 	}

@@ -154,6 +154,9 @@ func TestAutoMode(t *testing.T) {
 	w := newWorld(t)
 	on := aws.Bool(true)
 	w.active("dev", withMode("API"))
+	if c := must(w.DescribeCluster(w.ctx, &eks.DescribeClusterInput{Name: aws.String("dev")})).Cluster; c.ComputeConfig != nil || c.StorageConfig != nil || c.KubernetesNetworkConfig.ElasticLoadBalancing != nil {
+		t.Errorf("a cluster that nobody asked Auto Mode for says %+v %+v %+v", c.ComputeConfig, c.StorageConfig, c.KubernetesNetworkConfig)
+	}
 	in := &eks.UpdateClusterConfigInput{
 		Name:                    aws.String("dev"),
 		ComputeConfig:           &ekstypes.ComputeConfigRequest{Enabled: on, NodePools: []string{"system"}, NodeRoleArn: aws.String(roleARN("node"))},
