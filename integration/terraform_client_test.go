@@ -11,94 +11,43 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ekslocal/ekslocal/integration/terraform"
 )
 
-// pluginDirs are where a copy of the AWS provider may lie: said by the user, or
-// where Terraform itself looks and packagers put them.
-func pluginDirs() []string {
-	home, _ := os.UserHomeDir() // "" is only a place without anything
-	return []string{
-		os.Getenv("EKSLOCAL_TF_PLUGINS"), os.Getenv("TF_PLUGIN_CACHE_DIR"),
-		filepath.Join(home, ".terraform.d", "plugins"), filepath.Join(home, ".terraform.d", "plugin-cache"),
-		filepath.Join(home, ".local", "share", "terraform", "plugins"),
-		"/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins", "/opt/terraform/plugins", "/opt/tf-plugins",
-	}
-}
-
-// findProvider returns the mirror that has the AWS provider of this machine, "" if
-// there is none. A test must not download 700 MB.
-func findProvider() string {
-	platform := runtime.GOOS + "_" + runtime.GOARCH
-	for _, dir := range pluginDirs() {
-		if dir == "" {
-			continue
-		}
-		at := filepath.Join(dir, "registry.terraform.io", "hashicorp", "aws")
-		for _, pattern := range []string{filepath.Join(at, "5.*", platform), filepath.Join(at, "terraform-provider-aws_5.*_"+platform+".zip")} {
-			if found, _ := filepath.Glob(pattern); len(found) > 0 {
-				return dir
-			}
-		}
-	}
-	return ""
-}
-
-// workspace is one configuration of testdata in a directory, a state and an AWS
-// account of its own.
+// workspace is one configuration in an AWS account of its own.
 type workspace struct {
 	*emulator
 	clients
+	*terraform.Workspace
 	account string
-	dir     string
-	program string
-	env     []string
 }
 
-// newWorkspace copies a configuration and initializes it.
+// newWorkspace initializes a configuration.
 func newWorkspace(t *testing.T, e *emulator, account, config string) *workspace {
 	t.Helper()
-	mirror := findProvider()
-	if mirror == "" {
-		t.Skip("NO TERRAFORM TEST RAN: the provider hashicorp/aws 5 is in none of Terraform's usual places. " +
-			"`terraform providers mirror DIR` in integration/terraform/plain gets it; EKSLOCAL_TF_PLUGINS=DIR says where it is.")
+	tf, err := terraform.New(t.TempDir(), config, e.endpoint, account)
+	if errors.Is(err, terraform.ErrMissing) {
+		t.Skipf("TERRAFORM IS NOT TESTED: %v", err)
 	}
-	program, err := exec.LookPath("terraform")
 	if err != nil {
-		t.Skip("NO TERRAFORM TEST RAN: terraform is not installed")
-	}
-	home := t.TempDir()
-	w := &workspace{emulator: e, clients: e.clientsOf(account), account: account, dir: filepath.Join(home, config), program: program}
-	if err := os.CopyFS(w.dir, os.DirFS(filepath.Join("terraform", config))); err != nil {
 		t.Fatal(err)
 	}
-	cli := filepath.Join(home, "terraform.rc")
-	if err := os.WriteFile(cli, fmt.Appendf(nil, "disable_checkpoint = true\nprovider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", mirror), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "AWS_") && !strings.HasPrefix(v, "TF_") && !strings.HasPrefix(v, "HOME=") {
-			w.env = append(w.env, v)
-		}
-	}
-	w.env = append(w.env, "AWS_ENDPOINT_URL="+e.endpoint, "AWS_ACCESS_KEY_ID="+account, "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION="+region,
-		"AWS_EC2_METADATA_DISABLED=true", "HOME="+home, "TF_CLI_CONFIG_FILE="+cli, "TF_IN_AUTOMATION=1", "TF_INPUT=0")
+	w := &workspace{emulator: e, clients: e.clientsOf(account), Workspace: tf, account: account}
 	w.ok(t, "init")
 	return w
 }
 
 // command is terraform with some arguments; it is not started yet.
 func (w *workspace) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
-	args = slices.Insert(args, 1, "-no-color")
-	cmd := exec.Command(w.program, args...)
-	out := &bytes.Buffer{}
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = w.dir, w.env, out, out
+	cmd, out := w.Command(args[0], args[1:]...), &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = out, out
 	return cmd, out
 }
 
@@ -127,17 +76,17 @@ func (w *workspace) ok(t *testing.T, args ...string) string {
 	return out
 }
 
-// apply sets variables (name=value) for this and the following commands.
 func (w *workspace) apply(t *testing.T) {
 	t.Helper()
 	w.ok(t, "apply", "-auto-approve")
 }
 
+// set gives the configuration's variables for the commands that follow.
 func (w *workspace) set(t *testing.T, vars map[string]any) {
 	t.Helper()
 	b, err := json.Marshal(vars)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(w.dir, "terraform.tfvars.json"), b, 0o600)
+		err = os.WriteFile(filepath.Join(w.Dir, "terraform.tfvars.json"), b, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -334,7 +283,7 @@ func differing(path string, before, after, unknown any, out *[]string) {
 func (w *workspace) planned(t *testing.T, want map[string]string) {
 	t.Helper()
 	if diff := cmp.Diff(want, w.plan(t).changes()); diff != "" {
-		t.Errorf("plan of %s (-want +got):\n%s", filepath.Base(w.dir), diff)
+		t.Errorf("plan of %s (-want +got):\n%s", filepath.Base(w.Dir), diff)
 	}
 }
 
