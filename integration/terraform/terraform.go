@@ -17,8 +17,8 @@ import (
 //go:embed plain community imported failures
 var configurations embed.FS
 
-// ErrMissing tells that Terraform or its AWS provider is not on this machine.
-var ErrMissing = errors.New("Terraform tests need terraform and the provider hashicorp/aws 5")
+// ErrMissing tells that terraform or its AWS provider is not on this machine.
+var ErrMissing = errors.New("terraform with the provider hashicorp/aws 5 is needed")
 
 // places are where a copy of the AWS provider may lie: said by the user, or where
 // Terraform itself looks and packagers put them.
