@@ -231,8 +231,13 @@ type clients struct {
 	ssm *ssm.Client
 }
 
-func (e *emulator) clients() clients {
+func (e *emulator) clients() clients { return e.clientsOf("test") }
+
+// clientsOf are the clients of whom an access key belongs to: twelve digits are an
+// account of their own.
+func (e *emulator) clientsOf(accessKey string) clients {
 	c := e.config()
+	c.Credentials = credentials.NewStaticCredentialsProvider(accessKey, "test", "")
 	return clients{eks.NewFromConfig(c), ec2.NewFromConfig(c), iam.NewFromConfig(c), sts.NewFromConfig(c), ssm.NewFromConfig(c)}
 }
 

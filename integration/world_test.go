@@ -36,8 +36,13 @@ func trust(service string) *string {
 
 func newWorld(t *testing.T, e *emulator) *world {
 	t.Helper()
+	return newWorldOf(t, e, e.clients())
+}
+
+func newWorldOf(t *testing.T, e *emulator, c clients) *world {
+	t.Helper()
 	ctx := t.Context()
-	w := &world{emulator: e, clients: e.clients()}
+	w := &world{emulator: e, clients: c}
 	vpc := must(w.ec2.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")}))(t)
 	w.vpc = *vpc.Vpc.VpcId
 	for i, az := range []string{"a", "b", "c"} {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/keymutex"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -69,6 +70,10 @@ type Fleet struct {
 	queue  workqueue.TypedRateLimitingInterface[string]
 	pulse  workqueue.TypedDelayingInterface[beat]
 	synced chan struct{} // closed when the pod informer has its first list
+
+	// names holds off a successor's Join while a node of the same name is removed,
+	// and the other way round. Taken before mu.
+	names keymutex.KeyMutex
 
 	mu       sync.Mutex
 	nodes    map[string]*node      // by name
@@ -152,8 +157,8 @@ func newFleet(cfg Config, client, beats kubernetes.Interface) *Fleet {
 	}
 	f := &Fleet{
 		cfg: cfg, log: cfg.Log.With("cluster", cfg.ClusterName), clock: ticking, client: client, beats: beats,
-		synced: make(chan struct{}),
-		nodes:  map[string]*node{}, byIP: map[netip.Addr]*node{},
+		synced: make(chan struct{}), names: keymutex.NewHashed(64),
+		nodes: map[string]*node{}, byIP: map[netip.Addr]*node{},
 		records: map[string]*podRecord{}, starved: map[string]keySet{},
 	}
 	f.queue = workqueue.NewTypedRateLimitingQueueWithConfig(

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,7 +176,7 @@ func TestRemoveTakesNodeLeaseAndPods(t *testing.T) {
 	fx.create(testPod("a", n.Name, nil))
 	fx.eventually("a runs", fx.running("a"))
 	for range 2 {
-		if err := fx.Remove(fx.ctx, n.Name); err != nil {
+		if err := fx.Remove(fx.ctx, n.Name, n.InstanceID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -186,6 +187,23 @@ func TestRemoveTakesNodeLeaseAndPods(t *testing.T) {
 	leases, _ := fx.client.CoordinationV1().Leases("kube-node-lease").List(fx.ctx, metav1.ListOptions{})
 	if len(nodes.Items) != 0 || len(leases.Items) != 0 {
 		t.Errorf("%d nodes, %d leases left", len(nodes.Items), len(leases.Items))
+	}
+}
+
+// Addresses, and names with them, are given again at once. An instance's end that
+// comes late must not take its successor's node.
+func TestRemoveLeavesTheSuccessor(t *testing.T) {
+	fx := startFleet(t, 0, nil)
+	old, next := testNode(1), testNode(1)
+	next.InstanceID = "i-next"
+	fx.join(old)
+	fx.join(next)
+	if err := fx.Remove(fx.ctx, old.Name, old.InstanceID); err != nil {
+		t.Fatal(err)
+	}
+	n, err := fx.client.CoreV1().Nodes().Get(fx.ctx, next.Name, metav1.GetOptions{})
+	if err != nil || !strings.HasSuffix(n.Spec.ProviderID, "/i-next") || fx.Snapshot().Nodes != 1 {
+		t.Errorf("the successor's node: %v, %v, %+v", n.Spec.ProviderID, err, fx.Snapshot())
 	}
 }
 

@@ -29,6 +29,8 @@ func (f *Fleet) Join(ctx context.Context, n Node) error {
 	if n.Name == "" || n.InstanceID == "" || !n.PrivateIP.IsValid() {
 		return fmt.Errorf("join node %q: name, instance id and address are required", n.Name)
 	}
+	f.names.LockKey(n.Name)
+	defer f.unlockName(n.Name)
 	if old := f.node(n.Name); old != nil && old.InstanceID == n.InstanceID {
 		return nil
 	}
@@ -170,16 +172,26 @@ func keyOf(pod *corev1.Pod) types.NamespacedName {
 	return types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 }
 
+// unlockName is for defer. Unlocking cannot fail: the name was locked before.
+func (f *Fleet) unlockName(name string) { _ = f.names.UnlockKey(name) }
+
 // Remove ends a node whose instance is gone: the Node object and its lease are
 // deleted, its addresses given back and its pods removed the way the pod garbage
 // collector does, without waiting for it. Removing an unknown node only deletes
-// what the API server may still have of it.
-func (f *Fleet) Remove(ctx context.Context, name string) error {
+// what the API server may still have of it. An instance that got the address, and
+// with it the name, meanwhile keeps its node.
+func (f *Fleet) Remove(ctx context.Context, name, instanceID string) error {
 	if f.broken != nil {
 		return f.broken
 	}
+	f.names.LockKey(name)
+	defer f.unlockName(name)
 	f.mu.Lock()
 	n := f.nodes[name]
+	if n != nil && n.InstanceID != instanceID {
+		f.mu.Unlock()
+		return nil
+	}
 	delete(f.nodes, name)
 	delete(f.starved, name)
 	if n != nil && f.byIP[n.PrivateIP] == n {

@@ -19,6 +19,7 @@ func (g *Gateway) encode(x *exchange) {
 	body := g.encodeBody(x, h)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	x.sent = len(body)
+	x.settle()
 	x.w.WriteHeader(x.status)
 	if x.r.Method != http.MethodHead {
 		_, _ = x.w.Write(body) // the client may be gone; the work is done either way

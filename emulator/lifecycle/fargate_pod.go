@@ -232,7 +232,7 @@ func (l *Lifecycle) fargateEvent(ctx context.Context, rt *runtime, pod *corev1.P
 // retireFargate takes a machine away whose pod is gone: the node first, then the
 // interface and with it the address.
 func (l *Lifecycle) retireFargate(ctx context.Context, rt *runtime, m *ekssvc.FargateNode) error {
-	if err := rt.fleet.Remove(ctx, m.Name); err != nil {
+	if err := rt.fleet.Remove(ctx, m.Name, m.InterfaceID); err != nil {
 		return err
 	}
 	if err := l.deleteInterface(asFargate(ctx, m.Scope), m.InterfaceID); err != nil {

@@ -75,7 +75,7 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 			return 0, nil
 		}
 		// The cloud controller removes the nodes of instances that are gone.
-		if err := rt.fleet.Remove(ctx, node); err != nil {
+		if err := rt.fleet.Remove(ctx, node, k.ID); err != nil {
 			return 0, err
 		}
 		l.Addresses.Forget(k.ID)

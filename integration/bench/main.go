@@ -27,6 +27,7 @@ var measurements = []measurement{
 	{"cluster", measureCluster},
 	{"idle", measureIdle},
 	{"describe", measureDescribe},
+	{"terraform", measureTerraform},
 	{"scale", measureScale},
 }
 
@@ -45,7 +46,7 @@ func (b *bench) row(what, format string, args ...any) {
 
 func main() {
 	log.SetFlags(log.Ltime)
-	only := flag.String("only", "", "comma-separated measurements (start, cluster, idle, describe, scale); all if empty")
+	only := flag.String("only", "", "comma-separated measurements (start, cluster, idle, describe, terraform, scale); all if empty")
 	b := &bench{binary: os.Getenv("EKSLOCAL_BINARY")}
 	flag.IntVar(&b.nodes, "nodes", 500, "nodes of the scale measurement")
 	flag.IntVar(&b.pods, "pods", 5000, "pods of the scale measurement")

@@ -139,8 +139,14 @@ func (s *Service) putAutoNodeEntry(tx *store.Tx, c *Cluster) {
 	AccessEntries.Put(tx, c.Scope, id, e)
 }
 
-// set is Auto Mode of a new cluster.
+// set is Auto Mode of a new cluster. A cluster whose request is
+// silent about it does not show its members (terraform-aws-modules/terraform-aws-eks
+// issue 3273 has both answers): Terraform's provider 5 would take an "enabled": false
+// that its configuration does not have for a change.
 func (m autoMode) set(ctx context.Context, s *Service, a about, c *Cluster) error {
+	if !m.given() {
+		return nil
+	}
 	if err := m.apply(ctx, s, a, c); err != nil {
 		return err
 	}

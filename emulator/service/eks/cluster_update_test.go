@@ -172,6 +172,9 @@ func autoModeRequest(on bool, pools ...string) *eks.UpdateClusterConfigInput {
 func TestAutoMode(t *testing.T) {
 	w := newWorld(t)
 	w.active("dev", withMode("API"))
+	if c := must(w.DescribeCluster(w.ctx, &eks.DescribeClusterInput{Name: aws.String("dev")})).Cluster; c.ComputeConfig != nil || c.StorageConfig != nil || c.KubernetesNetworkConfig.ElasticLoadBalancing != nil {
+		t.Errorf("a cluster that nobody asked Auto Mode for says %+v %+v %+v", c.ComputeConfig, c.StorageConfig, c.KubernetesNetworkConfig)
+	}
 	_, err := w.UpdateClusterConfig(w.ctx, autoModeRequest(false))
 	wantError(t, err, "InvalidRequestException", "Cannot modify EKS Auto Mode configuration. Auto Mode is not enabled on this cluster.")
 

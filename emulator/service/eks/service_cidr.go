@@ -57,10 +57,7 @@ func setServiceNetwork(a about, r *ekstypes.Cluster, in *ekstypes.KubernetesNetw
 	if in == nil {
 		in = &ekstypes.KubernetesNetworkConfigRequest{}
 	}
-	cfg := &ekstypes.KubernetesNetworkConfigResponse{
-		IpFamily:             ekstypes.IpFamilyIpv4,
-		ElasticLoadBalancing: &ekstypes.ElasticLoadBalancing{Enabled: aws.Bool(false)},
-	}
+	cfg := &ekstypes.KubernetesNetworkConfigResponse{IpFamily: ekstypes.IpFamilyIpv4}
 	r.KubernetesNetworkConfig = cfg
 	switch in.IpFamily {
 	case "", ekstypes.IpFamilyIpv4:

@@ -336,8 +336,12 @@ func TestOIDCProvider(t *testing.T) {
 	must[iam.AddClientIDToOpenIDConnectProviderOutput](t)(s.AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: aws.String("other")}))
 	must[iam.UpdateOpenIDConnectProviderThumbprintOutput](t)(s.UpdateOpenIDConnectProviderThumbprint(ctx, &iam.UpdateOpenIDConnectProviderThumbprintInput{OpenIDConnectProviderArn: arn, ThumbprintList: []string{strings.Repeat("a", 40)}}))
 	got := must[iam.GetOpenIDConnectProviderOutput](t)(s.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}))
-	if *got.Url != "127.0.0.1:4566/id/ABC" || !cmp.Equal(got.ClientIDList, []string{"sts.amazonaws.com", "other"}) || !cmp.Equal(got.ThumbprintList, []string{strings.Repeat("a", 40)}) {
+	if *got.Url != "https://127.0.0.1:4566/id/ABC" || !cmp.Equal(got.ClientIDList, []string{"sts.amazonaws.com", "other"}) || !cmp.Equal(got.ThumbprintList, []string{strings.Repeat("a", 40)}) {
 		t.Errorf("provider = %+v", got)
+	}
+	other := must[iam.CreateOpenIDConnectProviderOutput](t)(s.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://oidc.eks.us-east-1.amazonaws.com/id/ABC")})).OpenIDConnectProviderArn
+	if got := must[iam.GetOpenIDConnectProviderOutput](t)(s.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: other})); *got.Url != "oidc.eks.us-east-1.amazonaws.com/id/ABC" {
+		t.Errorf("URL without a port = %s", *got.Url)
 	}
 	if p, ok := s.OIDCProvider(ctx, account, "https://127.0.0.1:4566/id/ABC"); !ok || p.ARN != *arn {
 		t.Error(p, ok)

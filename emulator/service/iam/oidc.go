@@ -158,6 +158,17 @@ func lower(list []string) []string {
 	return out
 }
 
+// shownURL is a provider's URL in answers: without its scheme, as AWS shows it, but
+// for issuers with a port, which AWS does not have. Terraform parses the answer as
+// a URL (internal/service/iam/openid_connect_provider.go, suppressOpenIDURL), to
+// which "127.0.0.1:4566/id/X" is none, and would replace the provider every time.
+func shownURL(u string) string {
+	if host, _, _ := strings.Cut(u, "/"); strings.Contains(host, ":") {
+		return "https://" + u
+	}
+	return u
+}
+
 // GetOpenIDConnectProvider implements the operation.
 func (s *Service) GetOpenIDConnectProvider(ctx context.Context, in *iam.GetOpenIDConnectProviderInput, _ ...func(*iam.Options)) (*iam.GetOpenIDConnectProviderOutput, error) {
 	p, err := getProvider(ctx, s.store, in.OpenIDConnectProviderArn)
@@ -165,7 +176,7 @@ func (s *Service) GetOpenIDConnectProvider(ctx context.Context, in *iam.GetOpenI
 		return nil, err
 	}
 	return &iam.GetOpenIDConnectProviderOutput{
-		Url: &p.URL, ClientIDList: nonNil(p.ClientIDs), ThumbprintList: nonNil(p.Thumbprints),
+		Url: aws.String(shownURL(p.URL)), ClientIDList: nonNil(p.ClientIDs), ThumbprintList: nonNil(p.Thumbprints),
 		CreateDate: &p.Created, Tags: orNil(toTypes(p.Tags)),
 	}, nil
 }
