@@ -19,13 +19,8 @@ import (
 // DEGRADED.
 const addonGrace = 5 * time.Second
 
-// An add-on's states and what ends each:
-//
-//	CREATING  installed and healthy -> ACTIVE; not healthy after addonGrace -> DEGRADED; conflict -> CREATE_FAILED
-//	ACTIVE    its workloads lack replicas -> DEGRADED
-//	DEGRADED  its workloads have all replicas -> ACTIVE
-//	UPDATING  as CREATING; conflict -> UPDATE_FAILED
-//	DELETING  its objects gone -> no record
+// reconcileAddon does what the status asks for; ekssvc.AddonStates says where
+// each leads.
 func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, error) {
 	a := ekssvc.Addons.Get(l.Store, k.Scope, k.ID)
 	if a == nil {

@@ -17,14 +17,6 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
-// A cluster's states and what ends each:
-//
-//	CREATING  every step of creation done -> ACTIVE; no success in createTimeout -> FAILED
-//	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING
-//	UPDATING  the update applied, or failed -> ACTIVE
-//	DELETING  everything of it gone -> no record
-//	FAILED    deletion -> DELETING
-
 // createTimeout is how long creation may fail before the cluster is FAILED.
 const createTimeout = 3 * time.Minute
 
@@ -45,6 +37,8 @@ func (l *Lifecycle) creation() []step {
 	}
 }
 
+// reconcileCluster does what the status asks for; ekssvc.ClusterStates says where
+// each leads.
 func (l *Lifecycle) reconcileCluster(ctx context.Context, k key) (time.Duration, error) {
 	c := ekssvc.Clusters.Get(l.Store, k.Scope, k.ID)
 	if c == nil {

@@ -21,13 +21,8 @@ const (
 	tagNodegroup = "eks:nodegroup-name"
 )
 
-// A node group's states and what ends each:
-//
-//	CREATING  every desired node Ready -> ACTIVE; instances cannot start, or do not join -> CREATE_FAILED
-//	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING; instances cannot start -> DEGRADED
-//	UPDATING  nodes as desired -> ACTIVE; pods cannot be evicted, or nodes do not join -> ACTIVE, the update Failed
-//	DEGRADED  nodes as desired again -> ACTIVE
-//	DELETING  no instance left -> no record
+// reconcileNodegroup does what the status asks for; ekssvc.NodegroupStates says where
+// each leads.
 func (l *Lifecycle) reconcileNodegroup(ctx context.Context, k key) (time.Duration, error) {
 	ng := ekssvc.Nodegroups.Get(l.Store, k.Scope, k.ID)
 	if ng == nil {
