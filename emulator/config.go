@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // Config is what a user can say about an emulator. The zero value, with DataDir,
@@ -40,11 +42,17 @@ type Config struct {
 	NoSpare bool
 	// DrainTimeout and JoinTimeout are lifecycle.Patience's Drain and Join.
 	DrainTimeout, JoinTimeout time.Duration
+	// Timing is timing.Fast (default) or timing.Realistic: state changes take AWS's
+	// durations, divided by TimeScale (0 for 1).
+	Timing    string
+	TimeScale float64
 	// Executable is what control planes are started from; empty is this program.
 	Executable string
 	Version    string
 	Log        *slog.Logger
 	Clock      clock.WithTicker
+
+	timing timing.Timing // complete: Timing and TimeScale
 }
 
 // DefaultListen is the port that users of local AWS emulators expect.
@@ -71,6 +79,10 @@ func (c *Config) complete() error {
 	case "strict", "lax":
 	default:
 		return fmt.Errorf("--auth can be strict or lax, not %q", c.AuthMode)
+	}
+	var err error
+	if c.timing, err = timing.New(c.Timing, c.TimeScale); err != nil {
+		return err
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

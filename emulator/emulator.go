@@ -150,7 +150,7 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.elb = elb.New(elb.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.elbv2 = elbv2.New(elbv2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
 	e.autoscaling = autoscaling.New(autoscaling.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log})
-	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam})
+	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam, Timing: e.cfg.timing})
 	e.pods = ipamd.New(ipamd.Config{EC2: e.ec2, Clock: e.cfg.Clock, Log: e.log, OnGrow: func(instanceID string) {
 		if lc := e.loops.lifecycle(); lc != nil {
 			lc.RetryAddresses(instanceID)
@@ -197,7 +197,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 		return lifecycle.New(lifecycle.Config{
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, Addresses: e.pods, Nodes: e.authn,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket,
-			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
+			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout}, Timing: e.cfg.timing,
 		})
 	}
 	e.loops.also = []func(context.Context) error{e.ec2.Run, e.pods.Run}

@@ -1,5 +1,6 @@
 // Command states prints docs/states.md: every resource's states and what leads
-// from one to the next, out of the tables that the store holds the records to.
+// from one to the next, out of the tables that the store holds the records to, and
+// how long the states that pass last.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/fsm"
 	"github.com/ekslocal/ekslocal/emulator/service/ec2"
 	"github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 func main() {
@@ -53,6 +55,10 @@ func render(tables []fsm.Table) string {
 			}
 			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", w.Name, w.Operation, strings.Join(ok, ", "), strings.Join(w.Failure, ", "))
 		}
+	}
+	b.WriteString("\n## Durations\nHow long states that pass last at least (`--timing fast`), and on AWS (`--timing realistic`, divided by `--time-scale`); for patience, at most.\n\n| phase | fast | realistic | source |\n|---|---|---|---|\n")
+	for _, r := range timing.Table() {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.Phase, r.Fast, r.Realistic, r.Source)
 	}
 	return b.String()
 }

@@ -12,12 +12,9 @@ import (
 
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 	"github.com/ekslocal/ekslocal/fixtures/addons"
 )
-
-// addonGrace is how long a new or updated add-on may come up before it shows as
-// DEGRADED.
-const addonGrace = 5 * time.Second
 
 // reconcileAddon does what the status asks for; ekssvc.AddonStates says where
 // each leads.
@@ -33,7 +30,7 @@ func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, e
 	rt := l.runtimeOf(c.ID)
 	if rt == nil || !c.Bootstrapped {
 		if rt != nil {
-			return minVisible, nil
+			return time.Second, nil
 		}
 		return 0, nil // the runtime's start enqueues the cluster's add-ons
 	}
@@ -43,7 +40,7 @@ func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, e
 	case ekstypes.AddonStatusActive, ekstypes.AddonStatusDegraded:
 		return 0, l.watchAddon(ctx, c, a, rt)
 	case ekstypes.AddonStatusDeleting:
-		return 0, l.deleteAddon(ctx, c, a, rt)
+		return l.deleteAddon(ctx, c, a, rt)
 	}
 	return 0, nil
 }
@@ -76,13 +73,16 @@ func (l *Lifecycle) installAddon(ctx context.Context, c *ekssvc.Cluster, a *ekss
 	if err := l.pruneAddon(ctx, c, a, rt, objs); err != nil {
 		return 0, err
 	}
-	age := l.Clock.Since(aws.ToTime(a.Resource.ModifiedAt))
-	healthy := rt.healthy(objs)
-	if age < minVisible {
-		return minVisible - age, nil
+	phase := timing.AddonCreating
+	if a.Resource.Status == ekstypes.AddonStatusUpdating {
+		phase = timing.AddonUpdating
 	}
-	if !healthy && age < addonGrace {
-		return addonGrace - age, nil // or sooner, when the workloads change
+	if left := l.left(phase, a.Resource.ModifiedAt); left > 0 {
+		return left, nil
+	}
+	healthy := rt.healthy(objs)
+	if left := l.left(timing.PatienceAddonUnhealthy, a.Resource.ModifiedAt); !healthy && left > 0 {
+		return left, nil // or sooner, when the workloads change
 	}
 	return 0, l.editAddon(ctx, a, func(tx *store.Tx, now *ekssvc.Addon) bool {
 		if now.Generation != a.Generation || now.Resource.Status == ekstypes.AddonStatusDeleting {
@@ -180,17 +180,20 @@ func setAddonHealth(a *ekssvc.Addon, healthy bool) {
 	}}}
 }
 
-func (l *Lifecycle) deleteAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) error {
+func (l *Lifecycle) deleteAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) (time.Duration, error) {
 	if !a.Preserve {
 		objs, err := l.addonObjects(c, a)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := rt.applier.remove(ctx, objs); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return l.Store.Update(ctx, func(tx *store.Tx) error {
+	if left := l.left(timing.AddonDeleting, a.Resource.ModifiedAt); left > 0 {
+		return left, nil
+	}
+	return 0, l.Store.Update(ctx, func(tx *store.Tx) error {
 		id := ekssvc.ChildID(*a.Resource.ClusterName, *a.Resource.AddonName)
 		if now := ekssvc.Addons.Get(tx, a.Scope, id); now == nil || now.ID != a.ID {
 			return nil

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"k8s.io/utils/clock"
@@ -17,6 +18,7 @@ import (
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // EC2 is what the reconcilers ask of EC2, as its customers do; *ec2.Service
@@ -60,7 +62,7 @@ type NodeIdentity interface {
 	MayJoin(ctx context.Context, clusterID, instanceProfileRoleARN string) bool
 }
 
-// Config is what the reconcilers work with. All fields but Patience are required.
+// Config is what the reconcilers work with. All fields but Patience and Timing are required.
 type Config struct {
 	Store   *store.Store
 	Clock   clock.WithTicker
@@ -78,11 +80,9 @@ type Config struct {
 	// EgressSocket is where a cluster's API server looks for its nodes.
 	EgressSocket func(clusterID string) string
 	Patience     Patience
+	// Timing is how long states that pass last.
+	Timing timing.Timing
 }
-
-// minVisible is how long a transitional status can be seen at least: clients that
-// look right after their call (CAPA does) must find it.
-const minVisible = time.Second
 
 // Lifecycle runs all reconcilers.
 type Lifecycle struct {
@@ -97,7 +97,7 @@ type Lifecycle struct {
 
 // New builds the reconcilers; Run starts them.
 func New(cfg Config) *Lifecycle {
-	cfg.Patience = cfg.Patience.withDefaults()
+	cfg.Patience = cfg.Patience.withDefaults(cfg.Timing)
 	l := &Lifecycle{Config: cfg, runtimes: map[string]*runtime{}}
 	l.clusters = newController("cluster", 4, cfg.Clock, cfg.Log, l.reconcileCluster)
 	l.nodegroups = newController("nodegroup", 4, cfg.Clock, cfg.Log, l.reconcileNodegroup)
@@ -140,6 +140,11 @@ func as(ctx context.Context, s awsid.Scope) context.Context {
 // instances, not as EKS, whose network interfaces belong to another account.
 func asNode(ctx context.Context, s awsid.Scope) context.Context {
 	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "vpc-cni"))
+}
+
+// left is how much of a phase that began at since is left.
+func (l *Lifecycle) left(p timing.Phase, since *time.Time) time.Duration {
+	return l.Timing.Left(p, aws.ToTime(since), l.Clock.Now())
 }
 
 // editCluster changes a cluster's record. f answers false to leave it alone; it

@@ -4,6 +4,7 @@ package eks
 
 import (
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
@@ -84,6 +85,8 @@ type Cluster struct {
 	Bootstrapped bool
 	// UpdateID is the cluster update in progress, empty if there is none.
 	UpdateID string
+	// DeletedAt is when deletion began; Resource does not tell.
+	DeletedAt *time.Time `json:",omitempty"`
 	// Generation grows with every change of the desired state made by a handler.
 	Generation int64
 	Request    Request
