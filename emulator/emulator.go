@@ -23,6 +23,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 	"github.com/ekslocal/ekslocal/emulator/gateway"
+	"github.com/ekslocal/ekslocal/emulator/hold"
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	"github.com/ekslocal/ekslocal/emulator/lifecycle"
 	"github.com/ekslocal/ekslocal/emulator/oidc"
@@ -215,8 +216,12 @@ func (e *Emulator) serve(_, _ context.Context) error {
 		return err
 	}
 	e.ca = ca
+	var caller gateway.Caller
+	if !e.cfg.timing.Realistic() { // there clients wait as long as on AWS
+		caller = hold.New(e.store, e.cfg.Clock, e.stop)
+	}
 	e.gateway, err = gateway.New(gateway.Config{
-		Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
+		Caller: caller, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
 		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Routes: func(r *mux.Router) {
 			admin.Register(r, adminView{e, services}, e.log)

@@ -48,6 +48,8 @@ type Config struct {
 	Authorizer Authorizer
 	// Faults nil injects none.
 	Faults Faults
+	// Caller nil calls every operation once, at once.
+	Caller Caller
 	// Registry collects metrics for /metrics; nil makes one.
 	Registry *prometheus.Registry
 	// Routes mounts further handlers; paths beside /_ekslocal/ and /oidc/ would
