@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
 
 	"k8s.io/utils/clock"
 
+	"github.com/ekslocal/ekslocal/emulator/gateway"
 	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
@@ -42,6 +44,9 @@ type Config struct {
 	NoSpare bool
 	// DrainTimeout and JoinTimeout are lifecycle.Patience's Drain and Join.
 	DrainTimeout, JoinTimeout time.Duration
+	// Upstream is the URL of another emulator, which gets the requests for services
+	// that this one does not have; empty refuses them.
+	Upstream string
 	// Timing is timing.Fast (default) or timing.Realistic: state changes take AWS's
 	// durations, divided by TimeScale (0 for 1).
 	Timing    string
@@ -52,7 +57,8 @@ type Config struct {
 	Log        *slog.Logger
 	Clock      clock.WithTicker
 
-	timing timing.Timing // complete: Timing and TimeScale
+	timing   timing.Timing // complete: Timing and TimeScale
+	upstream *url.URL      // complete: Upstream
 }
 
 // DefaultListen is the port that users of local AWS emulators expect.
@@ -83,6 +89,11 @@ func (c *Config) complete() error {
 	var err error
 	if c.timing, err = timing.New(c.Timing, c.TimeScale); err != nil {
 		return err
+	}
+	if c.Upstream != "" {
+		if c.upstream, err = gateway.ParseUpstream(c.Upstream); err != nil {
+			return err
+		}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

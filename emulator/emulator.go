@@ -221,7 +221,7 @@ func (e *Emulator) serve(_, _ context.Context) error {
 		caller = hold.New(e.store, e.cfg.Clock, e.stop)
 	}
 	e.gateway, err = gateway.New(gateway.Config{
-		Caller: caller, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
+		Caller: caller, Upstream: e.cfg.upstream, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
 		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Routes: func(r *mux.Router) {
 			admin.Register(r, adminView{e, services}, e.log)
