@@ -30,7 +30,7 @@ func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, e
 	rt := l.runtimeOf(c.ID)
 	if rt == nil || !c.Bootstrapped {
 		if rt != nil {
-			return time.Second, nil
+			return minVisible, nil
 		}
 		return 0, nil // the runtime's start enqueues the cluster's add-ons
 	}

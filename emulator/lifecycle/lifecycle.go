@@ -84,6 +84,9 @@ type Config struct {
 	Timing timing.Timing
 }
 
+// minVisible is how long to wait for what has no phase of its own in timing.
+const minVisible = time.Second
+
 // Lifecycle runs all reconcilers.
 type Lifecycle struct {
 	Config

@@ -109,7 +109,7 @@ func addonEnds() (out []fsm.Transition[ekstypes.AddonStatus]) {
 }
 
 // UpdateStates is the life of an update. It is forgotten with its cluster, or when
-// the cluster has had many others. Nobody can cancel one: no call does.
+// the cluster has had many others.
 var UpdateStates = &fsm.Machine[ekstypes.UpdateStatus]{
 	Name: "eks update", Member: "update.status",
 	Passing: []ekstypes.UpdateStatus{ekstypes.UpdateStatusInProgress},
@@ -117,9 +117,11 @@ var UpdateStates = &fsm.Machine[ekstypes.UpdateStatus]{
 		{To: ekstypes.UpdateStatusInProgress, By: fsm.Call, On: "any operation that answers with an update"},
 		{From: ekstypes.UpdateStatusInProgress, To: ekstypes.UpdateStatusSuccessful, By: fsm.Work, On: "applied"},
 		{From: ekstypes.UpdateStatusInProgress, To: ekstypes.UpdateStatusFailed, By: fsm.Work, On: "given up"},
+		{From: ekstypes.UpdateStatusInProgress, To: ekstypes.UpdateStatusCancelled, By: fsm.Call, On: "CancelUpdate"},
 		{From: ekstypes.UpdateStatusInProgress, By: fsm.Work, On: "its cluster is deleted"},
 		{From: ekstypes.UpdateStatusSuccessful, By: fsm.Work, On: "forgotten"},
 		{From: ekstypes.UpdateStatusFailed, By: fsm.Work, On: "forgotten"},
+		{From: ekstypes.UpdateStatusCancelled, By: fsm.Work, On: "forgotten"},
 	},
 }
 
