@@ -31,9 +31,10 @@ bench: build ## Benchmarks with the peer beside them where it is installed; figu
 lint: ## golangci-lint, installed through Go
 	$(GO) run $(GOLANGCI) run ./...
 
-generate: ## Wire tables from the SDK modules, and docs/coverage.md
+generate: ## Wire tables from the SDK modules, docs/coverage.md and docs/states.md
 	$(GO) run ./cmd/wiregen
 	$(GO) run ./cmd/coverage > docs/coverage.md
+	$(GO) run ./cmd/states > docs/states.md
 
 image: ## Container image from the Dockerfile
 	docker build -t $(IMAGE) .

@@ -25,6 +25,8 @@ var banned = []struct{ from, imports, but, why string }{
 	{"emulator/dataplane", "emulator/lifecycle", "", "the fleet is driven, it does not drive"},
 	{"emulator/ipam", "emulator/service/", "", "ipamd talks to EC2 through an interface, as aws-vpc-cni does"},
 	{"emulator/awsid", module + "emulator/", "", "ids are the lowest layer"},
+	{"emulator/fsm", module + "emulator/", "", "lives are data"},
+	{"emulator/timing", module + "emulator/", "", "durations are data"},
 	{"api/", "emulator/service/", "", "the contract knows no implementation"},
 	{"fixtures/", "emulator/", "", "data knows no code"},
 	{"emulator/", "k8s.io/kubernetes/", "emulator/controlplane/embedded/child", "only the child's package links Kubernetes: everything else must build and test fast"},

@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/gateway"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // Config is what a user can say about an emulator. The zero value, with DataDir,
@@ -42,11 +46,21 @@ type Config struct {
 	DrainTimeout, JoinTimeout time.Duration
 	// Quotas overrides AWS's default quotas, by their names in fixtures/quotas.
 	Quotas map[string]int
+	// Upstream is the URL of another emulator, which gets the requests for services
+	// that this one does not have; empty refuses them.
+	Upstream string
+	// Timing is timing.Fast (default) or timing.Realistic: state changes take AWS's
+	// durations, divided by TimeScale (0 for 1).
+	Timing    string
+	TimeScale float64
 	// Executable is what control planes are started from; empty is this program.
 	Executable string
 	Version    string
 	Log        *slog.Logger
 	Clock      clock.WithTicker
+
+	timing   timing.Timing // complete: Timing and TimeScale
+	upstream *url.URL      // complete: Upstream
 }
 
 // DefaultListen is the port that users of local AWS emulators expect.
@@ -73,6 +87,15 @@ func (c *Config) complete() error {
 	case "strict", "lax":
 	default:
 		return fmt.Errorf("--auth can be strict or lax, not %q", c.AuthMode)
+	}
+	var err error
+	if c.timing, err = timing.New(c.Timing, c.TimeScale); err != nil {
+		return err
+	}
+	if c.Upstream != "" {
+		if c.upstream, err = gateway.ParseUpstream(c.Upstream); err != nil {
+			return err
+		}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -23,6 +23,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 	"github.com/ekslocal/ekslocal/emulator/gateway"
+	"github.com/ekslocal/ekslocal/emulator/hold"
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	"github.com/ekslocal/ekslocal/emulator/lifecycle"
 	"github.com/ekslocal/ekslocal/emulator/oidc"
@@ -149,7 +150,7 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.events = events.New(events.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Queues: e.sqs})
 	e.elb = elb.New(elb.Config{Store: e.store})
 	e.elbv2 = elbv2.New(elbv2.Config{Store: e.store})
-	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam, Quotas: e.cfg.Quotas})
+	e.ec2 = ec2.New(ec2.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Profiles: e.iam, Quotas: e.cfg.Quotas, Timing: e.cfg.timing})
 	e.autoscaling = autoscaling.New(autoscaling.Config{
 		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, Fleet: fleet{e.store}, Nodegroups: nodegroups{}, Events: e.events,
 	})
@@ -200,7 +201,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, AutoScaling: e.autoscaling,
 			Addresses: e.pods, Nodes: e.authn, KMS: e.kms, Logs: e.logs,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket,
-			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout},
+			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout}, Timing: e.cfg.timing,
 		})
 	}
 	e.loops.also = []func(context.Context) error{
@@ -220,8 +221,12 @@ func (e *Emulator) serve(_, _ context.Context) error {
 		return err
 	}
 	e.ca = ca
+	var caller gateway.Caller
+	if !e.cfg.timing.Realistic() { // there clients wait as long as on AWS
+		caller = hold.New(e.store, e.cfg.Clock, e.stop)
+	}
 	e.gateway, err = gateway.New(gateway.Config{
-		Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
+		Caller: caller, Upstream: e.cfg.upstream, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
 		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Routes: func(r *mux.Router) {
 			admin.Register(r, adminView{e, services}, e.log)

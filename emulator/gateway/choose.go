@@ -161,7 +161,7 @@ func (g *Gateway) requireOperation(x *exchange) error {
 // in silence, its status none that SDKs retry.
 func (g *Gateway) noService(scope string) error {
 	return &apiError{"ServiceNotImplemented", fmt.Sprintf("ekslocal does not emulate the service %q. It has: %s. "+
-		"To send this service's requests elsewhere, set AWS_ENDPOINT_URL_<SERVICE> for it.", scope, strings.Join(g.serviceIDs(), ", ")), http.StatusNotImplemented}
+		"To send this service's requests elsewhere, start ekslocal with --upstream URL, or set AWS_ENDPOINT_URL_<SERVICE> for it.", scope, strings.Join(g.serviceIDs(), ", ")), http.StatusNotImplemented}
 }
 
 func (g *Gateway) serviceIDs() []string {

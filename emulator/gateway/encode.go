@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -45,7 +46,7 @@ func (g *Gateway) encodeBody(x *exchange, h http.Header) (body []byte) {
 		x.status, body = x.service.Encode(x.op, x.output, h, x.requestID)
 	case asJSON:
 		x.status, body = x.service.EncodeErrorJSON(x.err, h, x.requestID)
-	case x.service == nil && x.auth != nil && x.auth.Service == "s3":
+	case x.service == nil && scopeService(x) == "s3":
 		x.status, body = encodeS3Error(x, h)
 	default:
 		x.status, body = g.errorService(x).EncodeError(x.op, x.err, h, x.requestID)
@@ -90,5 +91,10 @@ func encodeS3Error(x *exchange, h http.Header) (int, []byte) {
 		return http.StatusInternalServerError, nil
 	}
 	h.Set("Content-Type", "application/xml")
-	return http.StatusNotImplemented, append([]byte(xml.Header), b...)
+	status := http.StatusNotImplemented
+	var e *apiError
+	if errors.As(x.err, &e) {
+		status = e.status
+	}
+	return status, append([]byte(xml.Header), b...)
 }

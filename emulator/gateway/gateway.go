@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"runtime/debug"
 	"time"
@@ -48,6 +49,10 @@ type Config struct {
 	Authorizer Authorizer
 	// Faults nil injects none.
 	Faults Faults
+	// Caller nil calls every operation once, at once.
+	Caller Caller
+	// Upstream takes the requests for services that are not here; nil refuses them.
+	Upstream *url.URL
 	// Registry collects metrics for /metrics; nil makes one.
 	Registry *prometheus.Registry
 	// Routes mounts further handlers; paths beside /_ekslocal/ and /oidc/ would
@@ -64,6 +69,7 @@ type Gateway struct {
 	metrics  *metrics
 	recent   *ring
 	plain    http.Handler
+	proxy    *httputil.ReverseProxy // nil without Upstream
 	server   *http.Server
 }
 
@@ -88,6 +94,9 @@ func New(c Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: c, log: c.Log, verifier: sigv4.New(c.Keys, c.Clock),
 		index: newIndex(c.Services), metrics: m, recent: newRing(recentRequests),
+	}
+	if c.Upstream != nil {
+		g.proxy = newProxy(c.Upstream, c.Log)
 	}
 	g.plain = g.newRouter()
 	g.server = g.newServer()
@@ -118,8 +127,9 @@ type exchange struct {
 	output any // call
 	err    error
 
-	status int // encode
-	sent   int
+	status   int  // encode
+	sent     int  // encode
+	upstream bool // forward: answered by the upstream
 }
 
 // steps is a request's whole way, top to bottom. The first error ends it.
@@ -147,6 +157,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) serveAWS(w http.ResponseWriter, r *http.Request) {
+	if g.proxy != nil && g.foreign(r) {
+		g.forward(w, r) // upstream.go
+		return
+	}
 	x := &exchange{w: w, r: r, start: g.cfg.Clock.Now(), requestID: awsid.NewUUID()}
 	x.ctx = r.Context()
 	defer g.record(x) // record.go: access log, metrics, recent requests
@@ -196,6 +210,9 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 }
 
 func (x *exchange) serviceID() string {
+	if x.upstream {
+		return "upstream"
+	}
 	if x.service == nil {
 		return ""
 	}

@@ -30,6 +30,11 @@ type Faults interface {
 	Inject(ctx context.Context, c Call) error
 }
 
+// Caller calls operations in the gateway's stead; it may wait, and call again.
+type Caller interface {
+	Call(ctx context.Context, c Call, call func() (any, error)) (any, error)
+}
+
 // ErrDropped is the fault of a connection that breaks.
 var ErrDropped = errors.New("connection dropped")
 
@@ -63,6 +68,11 @@ func (g *Gateway) injectFault(x *exchange) error {
 }
 
 func (g *Gateway) call(x *exchange) (err error) {
-	x.output, err = x.service.Call(x.ctx, x.op, x.input)
+	call := func() (any, error) { return x.service.Call(x.ctx, x.op, x.input) }
+	if g.cfg.Caller != nil {
+		x.output, err = g.cfg.Caller.Call(x.ctx, x.asCall(), call)
+		return err
+	}
+	x.output, err = call()
 	return err
 }

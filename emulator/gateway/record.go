@@ -50,6 +50,9 @@ func (g *Gateway) record(x *exchange) {
 	if x.status >= http.StatusInternalServerError && x.status != http.StatusNotImplemented {
 		level = slog.LevelError
 	}
+	if x.upstream {
+		level = slog.LevelInfo // its failures are not ours
+	}
 	if !g.log.Enabled(x.ctx, level) {
 		return
 	}
@@ -57,9 +60,9 @@ func (g *Gateway) record(x *exchange) {
 	attrs = append(attrs, slog.String("service", rec.Service), slog.String("operation", rec.Operation), slog.Int("status", rec.Status))
 	if x.err != nil {
 		attrs = append(attrs, slog.String("code", rec.ErrorCode), slog.String("error", rec.Error))
-		if x.op == nil {
-			attrs = append(attrs, slog.String("requested", x.opName))
-		}
+	}
+	if x.op == nil {
+		attrs = append(attrs, slog.String("requested", x.opName))
 	}
 	attrs = append(attrs, slog.Duration("duration", rec.Duration), slog.String("caller", rec.CallerARN),
 		slog.String("region", rec.Region), slog.String("request_id", rec.RequestID))

@@ -12,17 +12,12 @@ import (
 
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 	"github.com/ekslocal/ekslocal/fixtures/addons"
 )
 
-// addonGrace is how long an add-on may lack replicas before it shows as DEGRADED;
-// addonPatience while it comes up in a cluster that has nodes. EKS waits longer:
-// clients' waiters give up on DEGRADED.
-const (
-	addonGrace    = 5 * time.Second
-	addonPatience = time.Minute
-)
-
+// reconcileAddon does what the status asks for; ekssvc.AddonStates says where
+// each leads.
 func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, error) {
 	a := ekssvc.Addons.Get(l.Store, k.Scope, k.ID)
 	if a == nil {
@@ -45,7 +40,7 @@ func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, e
 	case ekstypes.AddonStatusActive, ekstypes.AddonStatusDegraded:
 		return l.watchAddon(ctx, c, a, rt)
 	case ekstypes.AddonStatusDeleting:
-		return 0, l.deleteAddon(ctx, c, a, rt)
+		return l.deleteAddon(ctx, c, a, rt)
 	}
 	return 0, nil
 }
@@ -70,32 +65,34 @@ func (l *Lifecycle) installAddon(ctx context.Context, c *ekssvc.Cluster, a *ekss
 	if err != nil {
 		return 0, err
 	}
-	age := l.Clock.Since(aws.ToTime(a.Resource.ModifiedAt))
 	issue, err := applyAddon(ctx, a, rt, objs)
 	if err == nil && issue == nil {
 		err = l.pruneAddon(ctx, c, a, rt, objs)
 	}
 	if issue == nil {
-		issue = refusalIssue(err, age)
+		issue = refusalIssue(err, l.Clock.Since(aws.ToTime(a.Resource.ModifiedAt)))
 	}
+	phase := timing.AddonCreating
+	if a.Resource.Status == ekstypes.AddonStatusUpdating {
+		phase = timing.AddonUpdating
+	}
+	left := l.left(phase, a.Resource.ModifiedAt)
 	switch {
-	case issue != nil && age < minVisible:
-		return minVisible - age, nil
+	case issue == nil && err != nil:
+		return 0, err
+	case left > 0:
+		return left, nil
 	case issue != nil:
 		return 0, l.settleAddon(ctx, a, addonRefused, *issue)
-	case err != nil:
-		return 0, err
-	case age < minVisible:
-		return minVisible - age, nil
 	case rt.healthy(objs):
 		return 0, l.settleAddon(ctx, a, addonHealthy)
 	}
-	patience := addonGrace
+	patience := timing.PatienceAddonUnhealthy
 	if rt.hasNodes() {
-		patience = addonPatience
+		patience = timing.PatienceAddonStarting
 	}
-	if age < patience {
-		return patience - age, nil // or sooner, when workloads or nodes change
+	if left := l.left(patience, a.Resource.ModifiedAt); left > 0 {
+		return left, nil // or sooner, when workloads or nodes change
 	}
 	return 0, l.settleAddon(ctx, a, addonLacking, lackingIssue())
 }
@@ -174,31 +171,34 @@ func (l *Lifecycle) watchAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc
 		return 0, nil
 	}
 	if a.LackingSince.IsZero() {
-		return addonGrace, l.editAddon(ctx, a, func(_ *store.Tx, now *ekssvc.Addon) bool {
+		return l.Timing.Of(timing.PatienceAddonUnhealthy), l.editAddon(ctx, a, func(_ *store.Tx, now *ekssvc.Addon) bool {
 			now.LackingSince = l.Clock.Now()
 			return now.Generation == a.Generation && now.Resource.Status == a.Resource.Status
 		})
 	}
-	if left := addonGrace - l.Clock.Since(a.LackingSince); left > 0 {
+	if left := l.left(timing.PatienceAddonUnhealthy, &a.LackingSince); left > 0 {
 		return left, nil
 	}
 	return 0, l.settleAddon(ctx, a, addonLacking, lackingIssue())
 }
 
-func (l *Lifecycle) deleteAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) error {
+func (l *Lifecycle) deleteAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) (time.Duration, error) {
 	if !a.Preserve {
 		objs, err := l.addonObjects(c, a)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		// A kind that the cluster does not know has no objects to remove.
 		if err := rt.applier.remove(ctx, objs); deniedByAdmission(err) {
-			return l.settleAddon(ctx, a, addonRefused, *refusalIssue(err, addonGrace))
+			return 0, l.settleAddon(ctx, a, addonRefused, *refusalIssue(err, refusalGrace))
 		} else if err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return l.Store.Update(ctx, func(tx *store.Tx) error {
+	if left := l.left(timing.AddonDeleting, a.Resource.ModifiedAt); left > 0 {
+		return left, nil
+	}
+	return 0, l.Store.Update(ctx, func(tx *store.Tx) error {
 		id := ekssvc.ChildID(*a.Resource.ClusterName, *a.Resource.AddonName)
 		if now := ekssvc.Addons.Get(tx, a.Scope, id); now == nil || now.ID != a.ID {
 			return nil

@@ -86,16 +86,19 @@ func conflictIssue(fields []string) *ekstypes.AddonIssue {
 	}
 }
 
+// refusalGrace is how long a kind or namespace may be missing that an add-on needs.
+const refusalGrace = 5 * time.Second
+
 // refusalIssue tells what an API server's answer means for an add-on; nil if
 // trying again may help. Kinds and namespaces that are not there may still come
-// within addonGrace: a CRD just applied is served a moment later.
+// within refusalGrace: a CRD just applied is served a moment later.
 func refusalIssue(err error, age time.Duration) *ekstypes.AddonIssue {
 	var code ekstypes.AddonIssueCode
 	switch {
 	case err == nil:
 		return nil
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
-		if age < addonGrace {
+		if age < refusalGrace {
 			return nil
 		}
 		code = ekstypes.AddonIssueCodeK8sResourceNotFound

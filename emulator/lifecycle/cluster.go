@@ -15,19 +15,8 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/pki"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
-
-// A cluster's states and what ends each:
-//
-//	CREATING  every step of creation done -> ACTIVE; no success in createTimeout -> FAILED
-//	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING
-//	UPDATING  the update applied, or failed -> ACTIVE
-//	ACTIVE    in EKS Auto Mode, all nodes of a version rollback gone back -> UPDATING
-//	DELETING  everything of it gone -> no record
-//	FAILED    deletion -> DELETING
-
-// createTimeout is how long creation may fail before the cluster is FAILED.
-const createTimeout = 3 * time.Minute
 
 // step is one idempotent piece of work on a cluster; it reads the record it is
 // given and writes its result into the stored one.
@@ -44,10 +33,11 @@ func (l *Lifecycle) creation() []step {
 		{"start the control plane", l.startControlPlane},
 		{"grant the encryption key", l.grantKey},
 		{"deliver logs", l.deliverLogs},
-		{"become active", l.activate},
 	}
 }
 
+// reconcileCluster does what the status asks for; ekssvc.ClusterStates says where
+// each leads.
 func (l *Lifecycle) reconcileCluster(ctx context.Context, k key) (time.Duration, error) {
 	c := ekssvc.Clusters.Get(l.Store, k.Scope, k.ID)
 	if c == nil {
@@ -55,7 +45,7 @@ func (l *Lifecycle) reconcileCluster(ctx context.Context, k key) (time.Duration,
 	}
 	switch c.Resource.Status {
 	case ekstypes.ClusterStatusCreating, ekstypes.ClusterStatusPending:
-		return 0, l.createCluster(ctx, k, c)
+		return l.createCluster(ctx, k, c)
 	case ekstypes.ClusterStatusActive:
 		again, err := l.keepCluster(ctx, c)
 		if err != nil || c.UpdateID == "" {
@@ -73,20 +63,23 @@ func (l *Lifecycle) reconcileCluster(ctx context.Context, k key) (time.Duration,
 	return 0, nil
 }
 
-func (l *Lifecycle) createCluster(ctx context.Context, k key, c *ekssvc.Cluster) error {
+func (l *Lifecycle) createCluster(ctx context.Context, k key, c *ekssvc.Cluster) (time.Duration, error) {
 	for _, s := range l.creation() {
 		if err := s.do(ctx, c); err != nil {
 			err = fmt.Errorf("%s: %w", s.name, err)
-			return errors.Join(err, l.creationFailed(ctx, c, err))
+			return 0, errors.Join(err, l.creationFailed(ctx, c, err))
 		}
 		// The next step reads what this one wrote.
 		now := ekssvc.Clusters.Get(l.Store, k.Scope, k.ID)
 		if now == nil || !now.Resource.CreatedAt.Equal(*c.Resource.CreatedAt) || now.Resource.Status == ekstypes.ClusterStatusDeleting {
-			return nil
+			return 0, nil
 		}
 		c = now
 	}
-	return nil
+	if left := l.left(timing.ClusterCreating, c.Resource.CreatedAt); left > 0 {
+		return left, nil
+	}
+	return 0, l.activate(ctx, c)
 }
 
 // creationFailed shows why a cluster does not come up, and gives up in the end.
@@ -98,7 +91,7 @@ func (l *Lifecycle) creationFailed(ctx context.Context, c *ekssvc.Cluster, cause
 		if c.Resource.Status != ekstypes.ClusterStatusCreating {
 			return false
 		}
-		expired := l.Clock.Since(aws.ToTime(c.Resource.CreatedAt)) > createTimeout
+		expired := l.left(timing.PatienceCreateCluster, c.Resource.CreatedAt) == 0
 		if h := c.Resource.Health; !expired && h != nil && len(h.Issues) == 1 && *h.Issues[0].Message == cause.Error() {
 			return false // writing the same again would only wake the reconciler ahead of its back-off
 		}
@@ -264,6 +257,10 @@ func (l *Lifecycle) deleteCluster(ctx context.Context, k key, c *ekssvc.Cluster)
 	}
 	if err := l.retireGrant(ctx, c); err != nil {
 		return 0, err
+	}
+	// The network interfaces stay as long as the cluster: so do EKS's.
+	if left := l.left(timing.ClusterDeleting, c.DeletedAt); left > 0 {
+		return left, nil
 	}
 	if again, err := l.removeNetwork(ctx, c); err != nil || again > 0 {
 		return again, err

@@ -13,27 +13,33 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // Patience is how long node groups wait.
 type Patience struct {
 	// Drain is for the pods of a node that an update replaces: after it the update
-	// fails with PodEvictionFailure. EKS's 15 minutes unless set.
+	// fails with PodEvictionFailure. timing.PatienceDrain unless set.
 	Drain time.Duration
 	// ScaleIn is for the pods of nodes that are scaled in, deleted with their group
 	// or replaced by force, and then terminated. EKS gives them minutes; pods that
 	// cannot go, because a PodDisruptionBudget wants them and no node is left for
-	// them, would make every clean-up of a test take that long. 5 seconds unless set.
+	// them, would make every clean-up of a test take that long.
+	// timing.PatienceScaleIn unless set.
 	ScaleIn time.Duration
 	// Join is for an instance to become a Ready node: after it the creation or
 	// update fails with NodeCreationFailure. EKS gives up after some 25 minutes
-	// here, and nothing that a simulated node waits for takes as long: 5 minutes
-	// unless set.
+	// here, and nothing that a simulated node waits for takes as long.
+	// timing.PatienceJoin unless set.
 	Join time.Duration
 }
 
-func (p Patience) withDefaults() Patience {
-	return Patience{Drain: cmp.Or(p.Drain, 15*time.Minute), ScaleIn: cmp.Or(p.ScaleIn, 5*time.Second), Join: cmp.Or(p.Join, 5*time.Minute)}
+func (p Patience) withDefaults(t timing.Timing) Patience {
+	return Patience{
+		Drain: cmp.Or(p.Drain, t.Of(timing.PatienceDrain)), ScaleIn: cmp.Or(p.ScaleIn, t.Of(timing.PatienceScaleIn)),
+		Join: cmp.Or(p.Join, t.Of(timing.PatienceJoin)),
+	}
 }
 
 // drainStarted marks a node since when it is being drained; in the cluster, so

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"k8s.io/utils/clock"
@@ -18,6 +19,7 @@ import (
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	kmssvc "github.com/ekslocal/ekslocal/emulator/service/kms"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // EC2 is what the reconcilers ask of EC2, as its customers do; *ec2.Service
@@ -74,8 +76,8 @@ type NodeIdentity interface {
 	MayJoin(ctx context.Context, clusterID, instanceProfileRoleARN string) bool
 }
 
-// Config is what the reconcilers work with. All fields but Patience, KMS and Logs are
-// required.
+// Config is what the reconcilers work with. All fields but Patience, Timing, KMS and
+// Logs are required.
 type Config struct {
 	Store   *store.Store
 	Clock   clock.WithTicker
@@ -98,10 +100,11 @@ type Config struct {
 	// EgressSocket is where a cluster's API server looks for its nodes.
 	EgressSocket func(clusterID string) string
 	Patience     Patience
+	// Timing is how long states that pass last.
+	Timing timing.Timing
 }
 
-// minVisible is how long a transitional status can be seen at least: clients that
-// look right after their call (CAPA does) must find it.
+// minVisible is how long to wait for what has no phase of its own in timing.
 const minVisible = time.Second
 
 // Lifecycle runs all reconcilers.
@@ -119,7 +122,7 @@ type Lifecycle struct {
 
 // New builds the reconcilers; Run starts them.
 func New(cfg Config) *Lifecycle {
-	cfg.Patience = cfg.Patience.withDefaults()
+	cfg.Patience = cfg.Patience.withDefaults(cfg.Timing)
 	l := &Lifecycle{Config: cfg, runtimes: map[string]*runtime{}}
 	l.clusters = newController("cluster", 4, cfg.Clock, cfg.Log, l.reconcileCluster)
 	l.nodegroups = newController("nodegroup", 4, cfg.Clock, cfg.Log, l.reconcileNodegroup)
@@ -180,6 +183,11 @@ func asNode(ctx context.Context, s awsid.Scope) context.Context {
 // belong to an account of AWS's.
 func asFargate(ctx context.Context, s awsid.Scope) context.Context {
 	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "eks-fargate"))
+}
+
+// left is how much of a phase that began at since is left.
+func (l *Lifecycle) left(p timing.Phase, since *time.Time) time.Duration {
+	return l.Timing.Left(p, aws.ToTime(since), l.Clock.Now())
 }
 
 // editCluster changes a cluster's record. f answers false to leave it alone; it

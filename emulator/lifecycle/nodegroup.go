@@ -14,6 +14,7 @@ import (
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // Tags by which managed node groups know their instances, as EKS sets them.
@@ -22,13 +23,8 @@ const (
 	tagNodegroup = "eks:nodegroup-name"
 )
 
-// A node group's states and what ends each:
-//
-//	CREATING  every desired node Ready -> ACTIVE; instances cannot start, or do not join -> CREATE_FAILED
-//	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING; instances cannot start -> DEGRADED
-//	UPDATING  nodes as desired -> ACTIVE; pods cannot be evicted, or nodes do not join -> ACTIVE, the update Failed
-//	DEGRADED  nodes as desired again -> ACTIVE
-//	DELETING  no instance left -> no record
+// reconcileNodegroup does what the status asks for; ekssvc.NodegroupStates says where
+// each leads.
 func (l *Lifecycle) reconcileNodegroup(ctx context.Context, k key) (time.Duration, error) {
 	ng := ekssvc.Nodegroups.Get(l.Store, k.Scope, k.ID)
 	if ng == nil {
@@ -168,13 +164,8 @@ func (l *Lifecycle) nodegroupSettled(ctx context.Context, ng *ekssvc.Nodegroup) 
 	if ng.Resource.Status == ekstypes.NodegroupStatusActive {
 		return 0, nil
 	}
-	if ng.UpdateID != "" {
-		u := ekssvc.Updates.Get(l.Store, ng.Scope, ekssvc.ChildID(*ng.Resource.ClusterName, ng.UpdateID))
-		if u != nil {
-			if left := minVisible - l.Clock.Since(aws.ToTime(u.Resource.CreatedAt)); left > 0 {
-				return left, nil
-			}
-		}
+	if left := l.nodegroupLeft(ng); left > 0 {
+		return left, nil
 	}
 	return 0, l.editNodegroup(ctx, ng, func(tx *store.Tx, now *ekssvc.Nodegroup) bool {
 		if now.Resource.Status == ekstypes.NodegroupStatusDeleting || now.Generation != ng.Generation {
@@ -195,6 +186,21 @@ func (l *Lifecycle) nodegroupSettled(ctx context.Context, ng *ekssvc.Nodegroup) 
 		}
 		return true
 	})
+}
+
+// nodegroupLeft is how long the group's creation or update is still to be seen.
+func (l *Lifecycle) nodegroupLeft(ng *ekssvc.Nodegroup) time.Duration {
+	if ng.Resource.Status == ekstypes.NodegroupStatusCreating {
+		return l.left(timing.NodegroupCreating, ng.Resource.CreatedAt)
+	}
+	u := ekssvc.Updates.Get(l.Store, ng.Scope, ekssvc.ChildID(*ng.Resource.ClusterName, ng.UpdateID))
+	switch {
+	case ng.UpdateID == "" || u == nil:
+		return 0
+	case u.Resource.Type == ekstypes.UpdateTypeVersionUpdate:
+		return l.left(timing.NodegroupUpdatingNodes, u.Resource.CreatedAt)
+	}
+	return l.left(timing.NodegroupUpdating, u.Resource.CreatedAt)
 }
 
 // members are the group's live instances.
@@ -239,6 +245,9 @@ func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *
 	}
 	if l.shuttingDown(ng) {
 		return 0, nil // so does the last one's termination
+	}
+	if left := l.left(timing.NodegroupDeleting, ng.Resource.ModifiedAt); left > 0 {
+		return left, nil
 	}
 	if err := l.AutoScaling.RemoveManaged(ctx, ng.Scope, ng.AutoScalingGroupName()); err != nil {
 		return 0, err

@@ -10,11 +10,12 @@ import (
 
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 	"github.com/ekslocal/ekslocal/fixtures/eksversions"
 )
 
-// updateCluster applies the update in progress and ends it. It stays visible for
-// minVisible even where there is nothing to do but to have written the record.
+// updateCluster applies the update in progress and ends it when its time is over,
+// even where there is nothing to do but to have written the record.
 func (l *Lifecycle) updateCluster(ctx context.Context, c *ekssvc.Cluster) (time.Duration, error) {
 	u := ekssvc.Updates.Get(l.Store, c.Scope, ekssvc.ChildID(*c.Resource.Name, c.UpdateID))
 	if u == nil { // nothing to wait for: a record of an older emulator
@@ -29,9 +30,13 @@ func (l *Lifecycle) updateCluster(ctx context.Context, c *ekssvc.Cluster) (time.
 			return 0, fmt.Errorf("update to %s: %w", c.DesiredVersion, err)
 		}
 		l.Log.Info("cluster updated", "cluster", *c.Resource.Name, "version", info.GitVersion)
-		return minVisible, l.editCluster(ctx, c, func(n *ekssvc.Cluster) bool { n.RunningVersion = c.DesiredVersion; return true })
+		return 0, l.editCluster(ctx, c, func(n *ekssvc.Cluster) bool { n.RunningVersion = c.DesiredVersion; return true })
 	}
-	if left := minVisible - l.Clock.Since(aws.ToTime(u.Resource.CreatedAt)); left > 0 {
+	phase := timing.ClusterUpdating
+	if u.Resource.Type == ekstypes.UpdateTypeVersionUpdate {
+		phase = timing.ClusterUpdatingVersion
+	}
+	if left := l.left(phase, u.Resource.CreatedAt); left > 0 {
 		return left, nil
 	}
 	return 0, l.finishClusterUpdate(ctx, c)

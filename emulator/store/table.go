@@ -80,8 +80,31 @@ func (t Table[T]) Edit(tx *Tx, s awsid.Scope, id string) *T {
 	return unmarshal[T](r.raw)
 }
 
+// follower is a *T whose changes are steps of a life (emulator/fsm). Follows
+// returns an error unless the record may become what it is now, nil for deleted,
+// from old, nil for not there.
+type follower[T any] interface{ Follows(old *T) error }
+
+// follows keeps a transaction from writing a step that no record of its kind
+// takes.
+func (t Table[T]) follows(tx *Tx, key, id string, v *T) bool {
+	f, ok := any(v).(follower[T])
+	if !ok {
+		return true
+	}
+	// A look that guards nothing: whoever changes a record has read it.
+	if err := f.Follows(decode[T](lookup(tx.tree, key))); err != nil {
+		tx.fail(fmt.Errorf("store: %s %s: %w", t, id, err))
+		return false
+	}
+	return true
+}
+
 // Put writes a record when the transaction commits.
 func (t Table[T]) Put(tx *Tx, s awsid.Scope, id string, v *T) {
+	if !t.follows(tx, recordKey(string(t), s, id), id, v) {
+		return
+	}
 	raw, err := encode(v)
 	if err != nil {
 		tx.fail(err)
@@ -92,6 +115,9 @@ func (t Table[T]) Put(tx *Tx, s awsid.Scope, id string, v *T) {
 
 // Delete removes a record when the transaction commits.
 func (t Table[T]) Delete(tx *Tx, s awsid.Scope, id string) {
+	if !t.follows(tx, recordKey(string(t), s, id), id, nil) {
+		return
+	}
 	tx.delete(string(t), s, recordKey(string(t), s, id))
 }
 

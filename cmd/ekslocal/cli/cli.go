@@ -35,6 +35,11 @@ type Config struct {
 	SimulatedWebhooks string
 	// NoSpare saves the memory of the control plane that is kept for the next cluster.
 	NoSpare bool
+	// Upstream is the URL that gets requests for services that are not emulated.
+	Upstream string
+	// Timing is fast or realistic; TimeScale divides AWS's durations, 0 for 1.
+	Timing    string
+	TimeScale float64
 	// DrainTimeout and JoinTimeout are how long node groups wait; 0 for the defaults.
 	DrainTimeout, JoinTimeout time.Duration
 	// Quotas overrides default quotas, by their names in fixtures/quotas.

@@ -27,6 +27,8 @@ type startFlags struct {
 	logFormat, logLevel      string
 	auth, webhooks           string
 	noSpare                  bool
+	upstream, timing         string
+	scale                    float64
 	drain, join              time.Duration
 	quotas                   map[string]int
 }
@@ -41,6 +43,9 @@ func (f *startFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.auth, "auth", "strict", "strict: AWS's answer to unknown access keys; lax: they are the account's root")
 	fs.StringVar(&f.webhooks, "simulated-webhooks", "skip", "skip or fail: calls of API servers to webhooks whose pods are simulated")
 	fs.BoolVar(&f.noSpare, "no-spare", false, "do not keep a started control plane for the next cluster: less memory, slower creation")
+	fs.StringVar(&f.upstream, "upstream", "", "URL of another emulator (LocalStack, moto, MinIO) for the services that ekslocal does not have, such as S3")
+	fs.StringVar(&f.timing, "timing", "fast", "fast: state changes take as long as the work; realistic: as long as on AWS, for tests of time-outs")
+	fs.Float64Var(&f.scale, "time-scale", 0, "with --timing realistic: divide AWS's durations by this (default 1: a cluster takes 9 minutes; 60: 9 seconds)")
 	fs.BoolVar(&f.fsync, "fsync", false, "survive power cuts, not only the end of the process")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -77,7 +82,8 @@ func (a *app) startCommand() *cobra.Command {
 // config checks the flags.
 func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	cfg := Config{Listen: f.listen, DataDir: f.dataDir, Ephemeral: f.ephemeral, AdvertiseHost: f.advertise,
-		Auth: f.auth, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, DrainTimeout: f.drain, JoinTimeout: f.join, Quotas: f.quotas, Version: a.Version}
+		Auth: f.auth, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, Upstream: f.upstream, Timing: f.timing, TimeScale: f.scale,
+		DrainTimeout: f.drain, JoinTimeout: f.join, Quotas: f.quotas, Version: a.Version}
 	if _, port, err := net.SplitHostPort(f.listen); err != nil || !isPort(port) {
 		return cfg, fmt.Errorf("--listen %s is not host:port, such as 127.0.0.1:4566", f.listen)
 	}

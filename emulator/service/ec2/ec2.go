@@ -12,6 +12,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 	"github.com/ekslocal/ekslocal/fixtures/regions"
 )
 
@@ -22,12 +23,10 @@ type Config struct {
 	Log   *slog.Logger
 	// Profiles answers which instance profiles exist; nil takes any name.
 	Profiles Profiles
-	// BootTime is how long instances stay pending, ShutdownTime how long they
-	// stay shutting-down or stopping; zero moves them on at once.
-	BootTime     time.Duration
-	ShutdownTime time.Duration
 	// Quotas overrides the default quotas, by their names in fixtures/quotas.
 	Quotas map[string]int
+	// Timing is how long states that pass last.
+	Timing timing.Timing
 }
 
 // Profiles is the part of IAM that RunInstances asks.
@@ -41,9 +40,8 @@ type Service struct {
 	clock    clock.Clock
 	log      *slog.Logger
 	profiles Profiles
-	boot     time.Duration
-	shutdown time.Duration
 	quotas   map[string]int
+	timing   timing.Timing
 }
 
 // New returns a Service. Instances change state only while its Run runs.
@@ -54,7 +52,7 @@ func New(c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: c.Store, clock: c.Clock, log: c.Log, profiles: c.Profiles, boot: c.BootTime, shutdown: c.ShutdownTime, quotas: c.Quotas}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, profiles: c.Profiles, quotas: c.Quotas, timing: c.Timing}
 }
 
 // read begins an operation that changes nothing: it makes sure that the region
@@ -110,6 +108,9 @@ func (s *Service) ensureRegion(ctx context.Context, sc awsid.Scope) error {
 
 // now returns the time with the precision that EC2 shows.
 func (s *Service) now() time.Time { return s.clock.Now().UTC().Truncate(time.Second) }
+
+// due returns when a phase that begins now is over.
+func (s *Service) due(p timing.Phase) *time.Time { return s.after(s.timing.Of(p)) }
 
 // after returns when something that takes d is done.
 func (s *Service) after(d time.Duration) *time.Time {

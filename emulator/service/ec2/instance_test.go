@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 	"github.com/ekslocal/ekslocal/fixtures/images"
 )
 
@@ -156,7 +157,10 @@ func TestInstanceLife(t *testing.T) {
 // TestRun drives the loop itself by the clock.
 func TestRun(t *testing.T) {
 	f := newFixture(t)
-	f.boot, f.shutdown = 5*time.Second, 3*time.Second
+	var err error
+	if f.timing, err = timing.New(timing.Realistic, 3); err != nil { // 5 s to boot, 10 s to shut down
+		t.Fatal(err)
+	}
 	sub := f.subnet(f.vpc("10.0.0.0/16"), "10.0.0.0/24", "us-east-1a")
 	seen := make(chan types.InstanceStateName, 16)
 	f.store.Subscribe(Instances.Name(), func(c store.Change) {

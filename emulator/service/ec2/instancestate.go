@@ -10,6 +10,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // terminatedFor is how long a terminated instance can still be described.
@@ -41,13 +42,18 @@ func (s *Service) move(ctx context.Context, dryRun *bool, ids []string, next fun
 	return changes, err
 }
 
+var instancePhases = map[types.InstanceStateName]timing.Phase{
+	types.InstanceStateNamePending:      timing.InstancePending,
+	types.InstanceStateNameStopping:     timing.InstanceStopping,
+	types.InstanceStateNameShuttingDown: timing.InstanceShuttingDown,
+}
+
 // enter puts an instance into a transitional state, which Run ends.
 func (s *Service) enter(inst *Instance, to types.InstanceStateName) {
 	now := s.now()
-	inst.State, inst.Due = state(to), s.after(s.shutdown)
+	inst.State, inst.Due = state(to), s.due(instancePhases[to])
 	switch to {
 	case types.InstanceStateNamePending:
-		inst.Due = s.after(s.boot)
 		inst.LaunchTime = &now
 		inst.StateReason, inst.StateTransitionReason = nil, aws.String("")
 	case types.InstanceStateNameShuttingDown, types.InstanceStateNameStopping:

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
 // natInterface is what EC2 says of a NAT gateway's interface; the model's enum has
@@ -64,7 +65,7 @@ func (s *Service) CreateNatGateway(ctx context.Context, in *ec2.CreateNatGateway
 			return apiError("NatGatewayLimitExceeded", "The maximum limit for NAT gateways in %s has been reached.", *sub.AvailabilityZone)
 		}
 		now := s.now()
-		n = &NatGateway{Due: s.after(s.boot), NatGateway: types.NatGateway{
+		n = &NatGateway{Due: s.due(timing.NatGatewayPending), NatGateway: types.NatGateway{
 			NatGatewayId: aws.String(awsid.NewID("nat")), SubnetId: sub.SubnetId, VpcId: sub.VpcId, State: types.NatGatewayStatePending,
 			ConnectivityType: types.ConnectivityTypePublic, AvailabilityMode: types.AvailabilityModeZonal, CreateTime: &now, Tags: tags,
 		}}
@@ -159,7 +160,7 @@ func (s *Service) DeleteNatGateway(ctx context.Context, in *ec2.DeleteNatGateway
 			return nil
 		}
 		now := s.now()
-		n.State, n.DeleteTime, n.Due = types.NatGatewayStateDeleting, &now, s.after(s.shutdown)
+		n.State, n.DeleteTime, n.Due = types.NatGatewayStateDeleting, &now, s.due(timing.NatGatewayDeleting)
 		NatGateways.Put(tx, sc, *n.NatGatewayId, n)
 		return nil
 	})

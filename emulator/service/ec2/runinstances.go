@@ -15,6 +15,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 	"github.com/ekslocal/ekslocal/fixtures/images"
 	"github.com/ekslocal/ekslocal/fixtures/instancetypes"
 )
@@ -161,7 +162,7 @@ func (s *Service) prepare(ctx context.Context, tx *store.Tx, sc awsid.Scope, in 
 		return nil, err
 	}
 	la := &launch{in: merged, template: template, now: s.now(), reservation: "r-" + awsid.Hex(17)}
-	la.due = s.after(s.boot)
+	la.due = s.due(timing.InstancePending)
 	if la.image, err = imageOf(sc.Region, merged.ImageId); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (s *Service) DeleteCluster(ctx context.Context, in *eks.DeleteClusterInput,
 		if c.UpdateID != "" {
 			return a.inUse("Cannot delete because cluster %s currently has an update in progress", name)
 		}
-		c.Resource.Status = ekstypes.ClusterStatusDeleting
+		c.Resource.Status, c.DeletedAt = ekstypes.ClusterStatusDeleting, s.now()
 		c.Generation++
 		Clusters.Put(tx, scope, name, c)
 		return nil

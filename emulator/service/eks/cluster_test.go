@@ -168,6 +168,7 @@ func TestCreateClusterTwice(t *testing.T) {
 	ctx := awsid.WithCaller(t.Context(), awsid.Caller{Scope: awsid.Scope{Account: account, Region: "eu-west-1"}, ARN: "arn:aws:iam::" + account + ":root", UserID: account})
 	_, err = w.CreateCluster(ctx, in)
 	wantError(t, err, "ResourceLimitExceededException", "ports")
+	must(w.DeleteCluster(w.ctx, &eks.DeleteClusterInput{Name: aws.String("dev")}))
 	if err := w.store.Update(w.ctx, func(tx *store.Tx) error { DeleteClusterRecords(tx, w.scope, "dev"); return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -271,6 +272,7 @@ func TestDeleteCluster(t *testing.T) {
 	w.nodegroup("dev", "ng")
 	_, err = w.DeleteCluster(w.ctx, &eks.DeleteClusterInput{Name: name})
 	wantError(t, err, "ResourceInUseException", "Cluster has nodegroups attached")
+	must(w.DeleteNodegroup(w.ctx, &eks.DeleteNodegroupInput{ClusterName: name, NodegroupName: aws.String("ng")}))
 	err = w.store.Update(w.ctx, func(tx *store.Tx) error { Nodegroups.Delete(tx, w.scope, ChildID("dev", "ng")); return nil })
 	if err != nil {
 		t.Fatal(err)

@@ -103,6 +103,8 @@ type Cluster struct {
 	AutoModeApplied string
 	// UpdateID is the cluster update in progress, empty if there is none.
 	UpdateID string
+	// DeletedAt is when deletion began; Resource does not tell.
+	DeletedAt *time.Time `json:",omitempty"`
 	// Generation grows with every change of the desired state made by a handler.
 	Generation int64
 	Request    Request
