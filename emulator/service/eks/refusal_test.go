@@ -50,12 +50,7 @@ func refusalWorld(t *testing.T) (*world, map[string]string) {
 	w.settle("dev")
 	w.nodegroup("dev", "ng")
 	w.settleNodegroup("dev", "ng")
-	w.nodegroup("dev", "busy")
-	w.edit(func(tx *store.Tx) {
-		n := Nodegroups.Edit(tx, w.scope, ChildID("dev", "busy"))
-		n.Resource.Status = ekstypes.NodegroupStatusCreating
-		Nodegroups.Put(tx, w.scope, ChildID("dev", "busy"), n)
-	})
+	must(w.CreateNodegroup(ctx, nodegroupInput("dev", "busy"))) // stays CREATING
 	for _, name := range []string{"coredns", "kube-proxy"} {
 		must(w.CreateAddon(ctx, &eks.CreateAddonInput{ClusterName: aws.String("dev"), AddonName: &name}))
 	}
