@@ -33,6 +33,9 @@ func looks() map[string]look {
 		"eks.DescribeAddon": lookAt(ekssvc.AddonStates, ekssvc.Addons.Name(), func(o *eks.DescribeAddonOutput) []ekstypes.AddonStatus {
 			return []ekstypes.AddonStatus{o.Addon.Status}
 		}),
+		"eks.DescribeFargateProfile": lookAt(ekssvc.FargateProfileStates, ekssvc.FargateProfiles.Name(), func(o *eks.DescribeFargateProfileOutput) []ekstypes.FargateProfileStatus {
+			return []ekstypes.FargateProfileStatus{o.FargateProfile.Status}
+		}),
 		"eks.DescribeUpdate": lookAt(ekssvc.UpdateStates, ekssvc.Updates.Name(), func(o *eks.DescribeUpdateOutput) []ekstypes.UpdateStatus {
 			return []ekstypes.UpdateStatus{o.Update.Status}
 		}),

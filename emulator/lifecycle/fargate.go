@@ -18,16 +18,11 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/fargate"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
-// A Fargate profile's states and what ends each; eks.FargateProfile.Move holds the
-// table.
-//
-//	CREATING       its role mapped and the webhook there -> ACTIVE; the role in use by other nodes -> CREATE_FAILED
-//	ACTIVE         deletion -> DELETING
-//	CREATE_FAILED  deletion -> DELETING
-//	DELETING       its pods and their machines gone -> no record; pods that do not go -> DELETE_FAILED
-//	DELETE_FAILED  deletion -> DELETING
+// reconcileFargate does what the status asks for; ekssvc.FargateProfileStates says
+// where each leads.
 func (l *Lifecycle) reconcileFargate(ctx context.Context, k key) (time.Duration, error) {
 	p := ekssvc.FargateProfiles.Get(l.Store, k.Scope, k.ID)
 	if p == nil {
@@ -65,7 +60,7 @@ func (l *Lifecycle) createFargate(ctx context.Context, c *ekssvc.Cluster, p *eks
 	if err := rt.applier.apply(ctx, []unstructured.Unstructured{fargateWebhook()}, true); err != nil {
 		return 0, err
 	}
-	if left := minVisible - l.Clock.Since(aws.ToTime(p.Resource.CreatedAt)); left > 0 {
+	if left := l.left(timing.FargateCreating, p.Resource.CreatedAt); left > 0 {
 		return left, nil
 	}
 	return 0, l.moveFargate(ctx, p, ekstypes.FargateProfileStatusActive)
@@ -152,8 +147,9 @@ func (l *Lifecycle) deleteFargate(ctx context.Context, c *ekssvc.Cluster, p *eks
 		return 0, l.moveFargate(ctx, p, ekstypes.FargateProfileStatusDeleteFailed, ekstypes.FargateProfileIssue{
 			Code: ekstypes.FargateProfileIssueCodeInternalFailure, ResourceIds: []string{name}, Message: aws.String("Pods of the Fargate profile are still running."),
 		})
-	case since < minVisible:
-		return minVisible - since, nil
+	}
+	if left := l.left(timing.FargateDeleting, p.DeletingSince); left > 0 {
+		return left, nil
 	}
 	if err := l.keepFargateOut(ctx, c, p, rt); err != nil {
 		return 0, err

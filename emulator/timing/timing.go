@@ -28,6 +28,8 @@ const (
 	AddonCreating          Phase = "eks addon CREATING"
 	AddonUpdating          Phase = "eks addon UPDATING"
 	AddonDeleting          Phase = "eks addon DELETING"
+	FargateCreating        Phase = "eks fargate profile CREATING"
+	FargateDeleting        Phase = "eks fargate profile DELETING"
 	InstancePending        Phase = "ec2 instance pending"
 	InstanceStopping       Phase = "ec2 instance stopping"
 	InstanceShuttingDown   Phase = "ec2 instance shutting-down"
@@ -68,6 +70,8 @@ var table = []Row{
 	{AddonCreating, time.Second, 25 * time.Second, "Terraform logs in public repositories: coredns 14s to 56s, kube-proxy 24s, eks-pod-identity-agent 25s"},
 	{AddonUpdating, time.Second, 30 * time.Second, Unverified},
 	{AddonDeleting, 0, 9 * time.Second, "a Terraform log in a public repository: aws-ebs-csi-driver 9s"},
+	{FargateCreating, time.Second, 90 * time.Second, Unverified},
+	{FargateDeleting, time.Second, 2 * time.Minute, Unverified},
 	{InstancePending, 0, 15 * time.Second, Unverified},
 	{InstanceStopping, 0, 30 * time.Second, Unverified},
 	{InstanceShuttingDown, 0, 30 * time.Second, Unverified},

@@ -2,7 +2,6 @@ package eks
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,21 +32,11 @@ type FargateProfile struct {
 	Request       Request
 }
 
-// fargateMoves is the table of a profile's states: from each, the states that may
-// follow. A DELETING profile may also go for good.
-var fargateMoves = map[ekstypes.FargateProfileStatus][]ekstypes.FargateProfileStatus{
-	ekstypes.FargateProfileStatusCreating:     {ekstypes.FargateProfileStatusActive, ekstypes.FargateProfileStatusCreateFailed},
-	ekstypes.FargateProfileStatusActive:       {ekstypes.FargateProfileStatusDeleting},
-	ekstypes.FargateProfileStatusCreateFailed: {ekstypes.FargateProfileStatusDeleting},
-	ekstypes.FargateProfileStatusDeleting:     {ekstypes.FargateProfileStatusDeleteFailed},
-	ekstypes.FargateProfileStatusDeleteFailed: {ekstypes.FargateProfileStatusDeleting},
-}
-
 // Move brings the profile into another state, with the issue that explains it if
 // there is one. It answers false, and changes nothing, for a move that is not in
 // the table.
 func (p *FargateProfile) Move(to ekstypes.FargateProfileStatus, issues ...ekstypes.FargateProfileIssue) bool {
-	if !slices.Contains(fargateMoves[p.Resource.Status], to) {
+	if to == p.Resource.Status || FargateProfileStates.Check(p.Resource.Status, to) != nil {
 		return false
 	}
 	p.Resource.Status = to

@@ -108,6 +108,37 @@ func addonEnds() (out []fsm.Transition[ekstypes.AddonStatus]) {
 	return out
 }
 
+// FargateProfileStates is the life of a Fargate profile. It ends in any state with
+// its cluster.
+var FargateProfileStates = &fsm.Machine[ekstypes.FargateProfileStatus]{
+	Name: "eks fargate profile", Member: "fargateProfile.status",
+	Passing: []ekstypes.FargateProfileStatus{ekstypes.FargateProfileStatusCreating, ekstypes.FargateProfileStatusDeleting},
+	Transitions: []fsm.Transition[ekstypes.FargateProfileStatus]{
+		{To: ekstypes.FargateProfileStatusCreating, By: fsm.Call, On: "CreateFargateProfile"},
+		{From: ekstypes.FargateProfileStatusCreating, To: ekstypes.FargateProfileStatusActive, By: fsm.Work, On: "its role is mapped and the webhook there"},
+		{From: ekstypes.FargateProfileStatusCreating, To: ekstypes.FargateProfileStatusCreateFailed, By: fsm.Work, On: "its role is in use by other nodes"},
+		{From: ekstypes.FargateProfileStatusActive, To: ekstypes.FargateProfileStatusDeleting, By: fsm.Call, On: "DeleteFargateProfile"},
+		{From: ekstypes.FargateProfileStatusCreateFailed, To: ekstypes.FargateProfileStatusDeleting, By: fsm.Call, On: "DeleteFargateProfile"},
+		{From: ekstypes.FargateProfileStatusDeleteFailed, To: ekstypes.FargateProfileStatusDeleting, By: fsm.Call, On: "DeleteFargateProfile"},
+		{From: ekstypes.FargateProfileStatusDeleting, To: ekstypes.FargateProfileStatusDeleteFailed, By: fsm.Work, On: "its pods do not go"},
+		{From: ekstypes.FargateProfileStatusDeleting, By: fsm.Work, On: "its pods and their machines are gone"},
+		{From: ekstypes.FargateProfileStatusCreating, By: fsm.Work, On: "its cluster is deleted"},
+		{From: ekstypes.FargateProfileStatusActive, By: fsm.Work, On: "its cluster is deleted"},
+		{From: ekstypes.FargateProfileStatusCreateFailed, By: fsm.Work, On: "its cluster is deleted"},
+		{From: ekstypes.FargateProfileStatusDeleteFailed, By: fsm.Work, On: "its cluster is deleted"},
+	},
+	Waiters: []fsm.Waiter[ekstypes.FargateProfileStatus]{
+		{
+			Name: "FargateProfileActive", Operation: "DescribeFargateProfile", Success: []ekstypes.FargateProfileStatus{ekstypes.FargateProfileStatusActive},
+			Failure: []ekstypes.FargateProfileStatus{ekstypes.FargateProfileStatusCreateFailed},
+		},
+		{
+			Name: "FargateProfileDeleted", Operation: "DescribeFargateProfile", Gone: true,
+			Failure: []ekstypes.FargateProfileStatus{ekstypes.FargateProfileStatusDeleteFailed},
+		},
+	},
+}
+
 // UpdateStates is the life of an update. It is forgotten with its cluster, or when
 // the cluster has had many others.
 var UpdateStates = &fsm.Machine[ekstypes.UpdateStatus]{
@@ -127,7 +158,7 @@ var UpdateStates = &fsm.Machine[ekstypes.UpdateStatus]{
 
 // Machines are the lives of EKS's resources.
 func Machines() []fsm.Table {
-	return []fsm.Table{ClusterStates.Table(), NodegroupStates.Table(), AddonStates.Table(), UpdateStates.Table()}
+	return []fsm.Table{ClusterStates.Table(), NodegroupStates.Table(), AddonStates.Table(), FargateProfileStates.Table(), UpdateStates.Table()}
 }
 
 // The records' steps are checked by the store.
@@ -142,6 +173,11 @@ func (n *Nodegroup) Follows(old *Nodegroup) error {
 
 // Follows implements the store's check.
 func (a *Addon) Follows(old *Addon) error { return AddonStates.Check(old.status(), a.status()) }
+
+// Follows implements the store's check.
+func (p *FargateProfile) Follows(old *FargateProfile) error {
+	return FargateProfileStates.Check(old.status(), p.status())
+}
 
 // Follows implements the store's check.
 func (u *Update) Follows(old *Update) error { return UpdateStates.Check(old.status(), u.status()) }
@@ -165,6 +201,13 @@ func (a *Addon) status() ekstypes.AddonStatus {
 		return ""
 	}
 	return a.Resource.Status
+}
+
+func (p *FargateProfile) status() ekstypes.FargateProfileStatus {
+	if p == nil {
+		return ""
+	}
+	return p.Resource.Status
 }
 
 func (u *Update) status() ekstypes.UpdateStatus {
