@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -214,7 +215,7 @@ func (w *world) refuseAddon(t *testing.T, k kubernetes.Interface) {
 	eventually(t, 2*time.Minute, "the add-on is gone", func() error {
 		_, err := w.eks.DeleteAddon(t.Context(), &eks.DeleteAddonInput{ClusterName: aws.String("dev"), AddonName: aws.String(name)})
 		if errorAs[*ekstypes.ResourceNotFoundException](err) == nil {
-			return fmt.Errorf("it is there: %v", err)
+			return errors.Join(errors.New("it is there"), err)
 		}
 		return nil
 	})

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -206,7 +207,7 @@ func (w *world) deleteAddons(t *testing.T, k kubernetes.Interface) {
 		eventually(t, 20*time.Second, name+" is gone", func() error {
 			_, err := k.AppsV1().DaemonSets("kube-system").Get(t.Context(), name, metav1.GetOptions{})
 			if !apierrors.IsNotFound(err) {
-				return fmt.Errorf("it is there: %v", err)
+				return errors.Join(errors.New("it is there"), err)
 			}
 			return nil
 		})

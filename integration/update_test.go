@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -218,7 +219,7 @@ func (l *load) inform(t *testing.T, ctx context.Context, k kubernetes.Interface)
 	t.Helper()
 	inf := informers.NewSharedInformerFactoryWithOptions(k, 0, informers.WithNamespace("default")).Core().V1().ConfigMaps().Informer()
 	if err := inf.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
-		if ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && err != io.EOF {
+		if ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !errors.Is(err, io.EOF) {
 			l.fail("informer", err)
 		}
 	}); err != nil {

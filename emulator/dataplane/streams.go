@@ -226,10 +226,10 @@ func (t *terminalInput) Read(p []byte) (int, error) {
 		}
 		switch c := one[0]; {
 		case c == '\r' || c == '\n':
-			io.WriteString(t.echo, "\n")
+			_, _ = io.WriteString(t.echo, "\n")
 			t.ready, t.line = append(t.line, '\n'), nil
 		case c == 3: // ^C
-			io.WriteString(t.echo, "^C\n")
+			_, _ = io.WriteString(t.echo, "^C\n")
 			t.ready, t.line = []byte{'\n'}, nil
 		case c == 4: // ^D
 			if len(t.line) == 0 {
@@ -238,7 +238,7 @@ func (t *terminalInput) Read(p []byte) (int, error) {
 		case c == 8 || c == 127:
 			if len(t.line) > 0 {
 				t.line = t.line[:len(t.line)-1]
-				io.WriteString(t.echo, "\b \b")
+				_, _ = io.WriteString(t.echo, "\b \b")
 			}
 		case c >= ' ' || c == '\t':
 			t.line = append(t.line, c)

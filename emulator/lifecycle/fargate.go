@@ -71,6 +71,8 @@ func (l *Lifecycle) createFargate(ctx context.Context, c *ekssvc.Cluster, p *eks
 func (l *Lifecycle) letFargateIn(ctx context.Context, c *ekssvc.Cluster, p *ekssvc.FargateProfile, rt *runtime) error {
 	role := *p.Resource.PodExecutionRoleArn
 	if !ekssvc.UsesAccessEntries(c) {
+		rt.auth.Lock()
+		defer rt.auth.Unlock()
 		return addAuthRow(ctx, rt, authRow{
 			RoleARN: role, Username: "system:node:{{SessionName}}", Groups: []string{"system:bootstrappers", "system:nodes", "system:node-proxier"},
 		})
@@ -167,6 +169,8 @@ func (l *Lifecycle) deleteFargate(ctx context.Context, c *ekssvc.Cluster, p *eks
 // keepFargateOut undoes letFargateIn and takes the webhook away, unless another
 // profile needs them.
 func (l *Lifecycle) keepFargateOut(ctx context.Context, c *ekssvc.Cluster, p *ekssvc.FargateProfile, rt *runtime) error {
+	rt.auth.Lock()
+	defer rt.auth.Unlock()
 	others := slices.DeleteFunc(ekssvc.FargateProfiles.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)), func(o *ekssvc.FargateProfile) bool { return o.ID == p.ID })
 	if len(others) == 0 {
 		if err := rt.applier.remove(ctx, []unstructured.Unstructured{fargateWebhook()}); err != nil {

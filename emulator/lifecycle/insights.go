@@ -10,8 +10,8 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
@@ -33,7 +33,7 @@ func (l *Lifecycle) reconcileInsights(ctx context.Context, k key) (time.Duration
 	if rt == nil || !c.Bootstrapped {
 		return 0, nil // the runtime's start, or the cluster's change, enqueues it
 	}
-	if !cacheSynced(rt.nodes, rt.workloads.daemonSets) {
+	if !rt.nodes.HasSynced() {
 		return minVisible / 4, nil
 	}
 	r := ekssvc.InsightsRefreshes.Get(l.Store, k.Scope, k.ID)
@@ -44,15 +44,6 @@ func (l *Lifecycle) reconcileInsights(ctx context.Context, k key) (time.Duration
 		return 0, err
 	}
 	return insightsEvery, nil
-}
-
-func cacheSynced(infs ...cache.SharedIndexInformer) bool {
-	for _, i := range infs {
-		if !i.HasSynced() {
-			return false
-		}
-	}
-	return true
 }
 
 // insightsDue is how long the next check has time.
@@ -75,7 +66,7 @@ func (l *Lifecycle) CheckInsights(ctx context.Context, scope awsid.Scope, cluste
 		return nil
 	}
 	rt := l.runtimeOf(c.ID)
-	if rt == nil || !cacheSynced(rt.nodes, rt.workloads.daemonSets) {
+	if rt == nil || !rt.nodes.HasSynced() {
 		return nil // what is known decides
 	}
 	return l.checkInsights(ctx, c, rt)
@@ -84,9 +75,13 @@ func (l *Lifecycle) CheckInsights(ctx context.Context, scope awsid.Scope, cluste
 // checkInsights runs all checks and replaces the cluster's insights. One that stays
 // keeps its id, and the time of its status.
 func (l *Lifecycle) checkInsights(ctx context.Context, c *ekssvc.Cluster, rt *runtime) error {
-	found := checkAll(l.factsOf(c, rt))
+	known, err := l.factsOf(ctx, c, rt)
+	if err != nil {
+		return err
+	}
+	found := checkAll(known)
 	name, now := rt.name, l.Clock.Now().UTC().Truncate(time.Millisecond)
-	err := l.Store.Update(ctx, func(tx *store.Tx) error {
+	err = l.Store.Update(ctx, func(tx *store.Tx) error {
 		if ekssvc.Clusters.Get(tx, c.Scope, name) == nil {
 			return nil
 		}
@@ -127,7 +122,7 @@ func insightKey(i ekstypes.Insight) string {
 }
 
 // factsOf collects what the checks look at.
-func (l *Lifecycle) factsOf(c *ekssvc.Cluster, rt *runtime) facts {
+func (l *Lifecycle) factsOf(ctx context.Context, c *ekssvc.Cluster, rt *runtime) (facts, error) {
 	f := facts{
 		version: aws.ToString(c.Resource.Version), rollback: c.RollbackTarget(l.Clock.Now()), now: l.Clock.Now(),
 		addons: ekssvc.Addons.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(rt.name)),
@@ -141,10 +136,14 @@ func (l *Lifecycle) factsOf(c *ekssvc.Cluster, rt *runtime) facts {
 			f.nodes = append(f.nodes, nodeFacts{n.Name, minorOf(n.Status.NodeInfo.KubeletVersion), n.Status.NodeInfo.OSImage})
 		}
 	}
-	if v, ok, err := rt.workloads.daemonSets.GetStore().GetByKey(metav1.NamespaceSystem + "/kube-proxy"); err == nil && ok {
-		f.kubeProxy = kubeProxyVersion(v.(*appsv1.DaemonSet))
+	// Not from the cache: in a new cluster it may not have what was just installed.
+	switch d, err := rt.client.AppsV1().DaemonSets(metav1.NamespaceSystem).Get(ctx, "kube-proxy", metav1.GetOptions{}); {
+	case err == nil:
+		f.kubeProxy = kubeProxyVersion(d)
+	case !apierrors.IsNotFound(err):
+		return f, fmt.Errorf("insights: %w", err)
 	}
-	return f
+	return f, nil
 }
 
 // kubeProxyVersion is the minor version of a DaemonSet's image, empty if the tag

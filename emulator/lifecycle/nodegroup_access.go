@@ -28,6 +28,8 @@ func (l *Lifecycle) letNodesIn(ctx context.Context, c *ekssvc.Cluster, ng *ekssv
 		return err
 	}
 	if !ekssvc.UsesAccessEntries(c) {
+		rt.auth.Lock()
+		defer rt.auth.Unlock()
 		return addAuthRow(ctx, rt, authRow{
 			RoleARN: *ng.Resource.NodeRole, Username: "system:node:{{EC2PrivateDNSName}}", Groups: []string{"system:bootstrappers", "system:nodes"},
 		})
@@ -67,6 +69,8 @@ func (l *Lifecycle) keepNodesOut(ctx context.Context, c *ekssvc.Cluster, ng *eks
 		return fmt.Errorf("instance profile %s: %w", name, err)
 	}
 	if !ekssvc.UsesAccessEntries(c) {
+		rt.auth.Lock()
+		defer rt.auth.Unlock()
 		if sharesRole(l.Store, ng) {
 			return nil
 		}

@@ -36,6 +36,10 @@ type runtime struct {
 	applier *applier
 	fleet   *dataplane.Fleet
 
+	// auth is held while aws-auth, or what else is shared, is edited for one group or
+	// profile: whether another needs a row must not change between look and edit.
+	auth sync.Mutex
+
 	nodes     cache.SharedIndexInformer
 	workloads workloads
 	fargate   *fargateRuntime

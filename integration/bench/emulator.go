@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"time"
 
@@ -86,7 +85,7 @@ func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	_ = s.cmd.Wait()
 	if s.dir != "" {
-		os.RemoveAll(s.dir)
+		_ = os.RemoveAll(s.dir)
 	}
 }
 
@@ -166,16 +165,6 @@ func (a *account) cluster(ctx context.Context, name string) (*ekstypes.Cluster, 
 		return c.Status == ekstypes.ClusterStatusActive, nil
 	})
 	return c, err
-}
-
-func (a *account) deleteCluster(ctx context.Context, name string) error {
-	if _, err := a.eks.DeleteCluster(ctx, &eks.DeleteClusterInput{Name: &name}); err != nil {
-		return err
-	}
-	return poll(ctx, time.Minute, 10*time.Millisecond, func() (bool, error) {
-		_, err := a.eks.DescribeCluster(ctx, &eks.DescribeClusterInput{Name: &name})
-		return err != nil && strings.Contains(err.Error(), "ResourceNotFoundException"), nil
-	})
 }
 
 // nodegroup creates one of n nodes and returns when it is ACTIVE, every node Ready.

@@ -61,6 +61,7 @@ func main() {
 			continue
 		}
 		if err := m.run(ctx, b); err != nil {
+			stop()
 			log.Fatalf("%s: %v", m.name, err)
 		}
 	}

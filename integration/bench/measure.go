@@ -100,8 +100,11 @@ func measureIdle(ctx context.Context, b *bench) error {
 		return err
 	}
 	children, err := childrenOf(s.cmd.Process.Pid)
-	if err != nil || len(children) != 1 {
-		return fmt.Errorf("control planes of %d: %v, %v", s.cmd.Process.Pid, children, err)
+	if err != nil {
+		return fmt.Errorf("control planes of %d: %w", s.cmd.Process.Pid, err)
+	}
+	if len(children) != 1 {
+		return fmt.Errorf("%d has %d control planes", s.cmd.Process.Pid, len(children))
 	}
 	log.Print("waiting a minute for the cluster to settle, then a minute to measure")
 	time.Sleep(time.Minute)

@@ -46,7 +46,7 @@ func measureTerraform(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	tf, err := terraform.New(dir, "plain", proxy.URL, "test")
 	if errors.Is(err, terraform.ErrMissing) {
 		log.Printf("terraform: left out: %v", err)

@@ -98,8 +98,8 @@ func (s *Service) DeleteCluster(ctx context.Context, in *eks.DeleteClusterInput,
 		if len(Nodegroups.ListPrefix(tx, scope, ClusterPrefix(name))) > 0 {
 			return a.inUse("Cluster has nodegroups attached")
 		}
-		for _, p := range FargateProfiles.ListPrefix(tx, scope, ClusterPrefix(name)) {
-			if p.Resource.Status == ekstypes.FargateProfileStatusDeleting {
+		if profiles := FargateProfiles.ListPrefix(tx, scope, ClusterPrefix(name)); len(profiles) > 0 {
+			if p := profiles[0]; p.Resource.Status == ekstypes.FargateProfileStatusDeleting {
 				return a.inUse("Cannot delete because cluster %s currently has Fargate profile %s in status DELETING", name, *p.Resource.FargateProfileName)
 			}
 			return a.inUse("Cluster has Fargate Profiles in ACTIVE/CREATING state")
