@@ -207,10 +207,17 @@ func TestAuthenticatorLines(t *testing.T) {
 	} {
 		var lines bytes.Buffer
 		s := &accessServer{id: "cluster", auth: answer, log: slog.New(slog.DiscardHandler), lines: &lines, clock: clocktesting.NewFakePassiveClock(now)}
-		s.authenticate(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, PathAuthenticate, strings.NewReader(`{"Token":"x"}`)))
+		s.authenticate(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, PathAuthenticate, strings.NewReader(`{"Token":"k8s-aws-v1.x"}`)))
 		if d := cmp.Diff(want, lines.String()); d != "" {
 			t.Error(d)
 		}
+	}
+	// A token of an OIDC provider is not the authenticator's business.
+	var lines bytes.Buffer
+	s := &accessServer{id: "cluster", auth: identified{}, log: slog.New(slog.DiscardHandler), lines: &lines, clock: clocktesting.NewFakePassiveClock(now)}
+	s.authenticate(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, PathAuthenticate, strings.NewReader(`{"Token":"eyJ.x.y"}`)))
+	if lines.Len() != 0 {
+		t.Errorf("it wrote %s", lines.String())
 	}
 }
 
