@@ -218,18 +218,20 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 	if err := validateID(id); err != nil {
 		return err
 	}
-	p, err := b.plane(id)
-	if err != nil {
-		return err
+	for {
+		p, err := b.plane(id)
+		if err != nil {
+			return err
+		}
+		err = p.remove(ctx)
+		if errors.Is(err, errRemoved) {
+			continue // another came first; there may be a new one by now
+		}
+		if err != nil {
+			return fmt.Errorf("deleting control plane %s: %w", id, err)
+		}
+		return nil
 	}
-	err = p.remove(ctx)
-	if errors.Is(err, errRemoved) {
-		err = b.deleteData(ctx, id) // the other one may not have come that far
-	}
-	if err != nil {
-		return fmt.Errorf("deleting control plane %s: %w", id, err)
-	}
-	return nil
 }
 
 // Logs implements controlplane.Backend. The reader answers io.EOF at the end of

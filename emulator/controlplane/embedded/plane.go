@@ -312,6 +312,7 @@ func (p *plane) drain(old *proc) {
 func (p *plane) stop() {
 	<-p.turn
 	defer p.give()
+	defer p.b.forget(p)
 	p.halt()
 }
 
@@ -330,7 +331,6 @@ func (p *plane) halt() {
 	if socket != nil {
 		socket.close()
 	}
-	p.b.forget(p)
 }
 
 func (p *plane) markRemoved() {
@@ -346,6 +346,8 @@ func (p *plane) remove(ctx context.Context) error {
 		return err
 	}
 	defer p.give()
+	// Not before the data is gone: the next plane of that id would write in between.
+	defer p.b.forget(p)
 	p.halt() // also when ctx ends: half stopped is not a state
 	return p.b.deleteData(ctx, p.id)
 }
