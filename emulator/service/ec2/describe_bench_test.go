@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -67,6 +68,27 @@ func busyRegion(b *testing.B) *fixture {
 		}
 	}
 	return f
+}
+
+// BenchmarkRegion reports what a region of 10,000 resources holds of memory, records
+// as they lie in the store and as they were read.
+func BenchmarkRegion(b *testing.B) {
+	heap := func() float64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc) / (1 << 20)
+	}
+	for b.Loop() {
+		before := heap()
+		f := busyRegion(b)
+		_, err := f.DescribeInstances(f.ctx, &ec2.DescribeInstancesInput{})
+		b.ReportMetric(heap()-before, "MiB")
+		if err != nil {
+			b.Fatal(err)
+		}
+		runtime.KeepAlive(f)
+	}
 }
 
 // BenchmarkDescribe reports the 99th percentile of each filtered call beside its mean.
