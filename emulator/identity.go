@@ -122,10 +122,10 @@ func (p principals) Principal(ctx context.Context, arn string) (eks.Principal, b
 	case "root":
 		return eks.Principal{ARN: arn, ID: a.Account}, true
 	case "user":
-		id, ok := p.iam.UserByARN(ctx, a.Account, arn)
+		id, ok := p.iam.UserByARN(ctx, a.Scope(), arn)
 		return eks.Principal{ARN: arn, ID: id}, ok
 	case "role":
-		r, ok := p.iam.Role(ctx, a.Account, name[strings.LastIndex(name, "/")+1:])
+		r, ok := p.iam.Role(ctx, a.Scope(), name[strings.LastIndex(name, "/")+1:])
 		// STS and aws-auth know roles without their path; with one it must be right.
 		if !ok || (strings.Contains(name, "/") && r.ARN != arn) {
 			return eks.Principal{}, false
@@ -140,10 +140,13 @@ func (p principals) Principal(ctx context.Context, arn string) (eks.Principal, b
 // PrincipalExists implements kms.Principals.
 func (p principals) PrincipalExists(ctx context.Context, arn string) bool {
 	canonical, err := authn.CanonicalARN(arn)
-	if err != nil || strings.HasPrefix(canonical, "arn:aws:sts:") {
+	if err != nil {
+		return false
+	}
+	if a, err := awsid.ParseARN(canonical); err != nil || a.Service == "sts" {
 		return err == nil // federated users have no record
 	}
-	if strings.HasPrefix(arn, "arn:aws:iam:") {
+	if a, err := awsid.ParseARN(arn); err == nil && a.Service == "iam" {
 		canonical = arn // with its path
 	}
 	_, ok := p.Principal(ctx, canonical)

@@ -18,6 +18,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/sigv4"
 	"github.com/ekslocal/ekslocal/fixtures/accesspolicies"
+	"github.com/ekslocal/ekslocal/fixtures/regions"
 )
 
 // Authentication modes of a cluster, as EKS spells them.
@@ -118,7 +119,9 @@ func New(c Config) (*Authenticator, error) {
 	}
 	a := &Authenticator{Config: c, verifier: sigv4.New(c.Keys, c.Clock), policies: make(map[string]accesspolicies.Policy, len(all))}
 	for _, p := range all {
-		a.policies[p.ARN] = p
+		for _, partition := range regions.Partitions() {
+			a.policies[p.ARN(partition.Name)] = p
+		}
 	}
 	return a, nil
 }

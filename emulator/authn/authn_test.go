@@ -62,7 +62,7 @@ func (w *world) PrivateDNSName(_ context.Context, _ awsid.Scope, id string) (str
 	return n, ok
 }
 
-func (w *world) Key(_ context.Context, id string) (sigv4.Key, bool) {
+func (w *world) Key(_ context.Context, _, id string) (sigv4.Key, bool) {
 	k, ok := w.keys[id]
 	return k, ok
 }

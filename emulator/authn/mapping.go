@@ -72,8 +72,9 @@ func entryDefaults(entryType string, p principal) (username string, groups []str
 	case "EC2", "HYBRID_LINUX":
 		return "system:node:{{SessionName}}", []string{"system:nodes"}
 	}
-	if role, ok := strings.CutPrefix(p.Canonical, "arn:"+awsid.Partition+":iam::"+p.Account+":role/"); ok {
-		return "arn:" + awsid.Partition + ":sts::" + p.Account + ":assumed-role/" + role + "/{{SessionName}}", nil
+	a, err := awsid.ParseARN(p.Canonical)
+	if role, ok := strings.CutPrefix(a.Resource, "role/"); ok && err == nil && a.Service == "iam" && a.Account == p.Account {
+		return a.Scope().ARN("sts", "assumed-role/"+role+"/{{SessionName}}"), nil
 	}
 	return p.Canonical, nil
 }

@@ -3,7 +3,8 @@ package authn
 import (
 	"context"
 	"slices"
-	"strings"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 )
 
 // MayJoin tells whether instances with a role join a cluster as nodes: the role
@@ -27,7 +28,10 @@ func (a *Authenticator) MayJoin(ctx context.Context, clusterID, roleARN string) 
 	if c.AuthenticationMode == ModeAPI {
 		return false
 	}
-	account, _, _ := strings.Cut(strings.TrimPrefix(canonical, "arn:aws:iam::"), ":")
-	m, ok := a.mapByConfigMap(ctx, a.Log, clusterID, principal{Canonical: canonical, Account: account})
+	role, err := awsid.ParseARN(canonical)
+	if err != nil {
+		return false
+	}
+	m, ok := a.mapByConfigMap(ctx, a.Log, clusterID, principal{Canonical: canonical, Account: role.Account})
 	return ok && slices.Contains(m.groups, "system:nodes")
 }

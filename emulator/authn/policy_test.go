@@ -12,7 +12,7 @@ import (
 func TestAuthorize(t *testing.T) {
 	const admin = "arn:aws:iam::111122223333:role/admin"
 	policy := func(name string, namespaces ...string) PolicyAssociation {
-		p := PolicyAssociation{PolicyARN: accesspolicies.ARNPrefix + name, ScopeType: "cluster", Namespaces: namespaces}
+		p := PolicyAssociation{PolicyARN: accesspolicies.ARN("aws", name), ScopeType: "cluster", Namespaces: namespaces}
 		if namespaces != nil {
 			p.ScopeType = "namespace"
 		}
@@ -63,7 +63,7 @@ func TestAuthorize(t *testing.T) {
 		{"union", []PolicyAssociation{policy("AmazonEKSViewPolicy"), policy("AmazonEKSEditPolicy", "dev")},
 			[]string{"get core/pods prod", "delete core/pods dev"}, []string{"delete core/pods prod"}},
 		{"unpublished rules", []PolicyAssociation{policy("AmazonEKSComputePolicy")}, nil, []string{"get coordination.k8s.io/leases kube-system"}},
-		{"unknown policy and scope", []PolicyAssociation{policy("Nonsense"), {PolicyARN: accesspolicies.ClusterAdmin, ScopeType: "galaxy"}}, nil, []string{"get core/pods x"}},
+		{"unknown policy and scope", []PolicyAssociation{policy("Nonsense"), {PolicyARN: accesspolicies.ARN("aws", accesspolicies.ClusterAdmin), ScopeType: "galaxy"}}, nil, []string{"get core/pods x"}},
 	}
 	ctx := context.Background()
 	for _, c := range cases {
@@ -96,7 +96,7 @@ func TestAuthorize(t *testing.T) {
 // TestAuthorizeWhom: policies go by the principal behind the user, live.
 func TestAuthorizeWhom(t *testing.T) {
 	const admin = "arn:aws:iam::111122223333:role/admin"
-	entry := Entry{PrincipalARN: admin, PrincipalID: "AROAADMIN", Policies: []PolicyAssociation{{PolicyARN: accesspolicies.ClusterAdmin, ScopeType: "cluster"}}}
+	entry := Entry{PrincipalARN: admin, PrincipalID: "AROAADMIN", Policies: []PolicyAssociation{{PolicyARN: accesspolicies.ARN("aws", accesspolicies.ClusterAdmin), ScopeType: "cluster"}}}
 	extra := map[string][]string{extraCanonicalARN: {admin}, extraPrincipalID: {"AROAADMIN"}}
 	cases := []struct {
 		name   string

@@ -10,25 +10,14 @@ import (
 	"strings"
 )
 
-// Partition is the only AWS partition that ekslocal models.
-const Partition = "aws"
-
 // DefaultAccount is the account of `test`/`test` credentials.
 const DefaultAccount = "000000000000"
 
-// Scope is the part of AWS a regional resource lives in. Global resources
-// (IAM's) have an empty Region.
+// Scope is the part of AWS a regional resource lives in. Its partition follows
+// from the region; global resources (IAM's) are in the region of GlobalScope.
 type Scope struct {
 	Account string
 	Region  string
-}
-
-// Global returns the scope of the account's global resources.
-func (s Scope) Global() Scope { return Scope{Account: s.Account} }
-
-// ARN formats arn:aws:service:region:account:resource for the scope.
-func (s Scope) ARN(service, resource string) string {
-	return "arn:" + Partition + ":" + service + ":" + s.Region + ":" + s.Account + ":" + resource
 }
 
 // Caller is the authenticated principal and envelope of one AWS request. The
@@ -80,7 +69,7 @@ func CallerFrom(ctx context.Context) Caller {
 // the account whose resources they drive.
 func ServiceCaller(s Scope, service string) Caller {
 	return Caller{
-		Scope: s, ARN: "arn:" + Partition + ":iam::" + s.Account + ":root", UserID: s.Account,
+		Scope: s, ARN: s.RootARN(), UserID: s.Account,
 		RequestID: NewUUID(), UserAgent: service + ".amazonaws.com", SourceIP: service + ".amazonaws.com", Service: service,
 	}
 }
@@ -105,22 +94,4 @@ func NewUUID() string {
 	}
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// ARN is a parsed Amazon Resource Name.
-type ARN struct {
-	Partition, Service, Region, Account, Resource string
-}
-
-// ParseARN splits s into its six parts.
-func ParseARN(s string) (ARN, error) {
-	p := strings.SplitN(s, ":", 6)
-	if len(p) != 6 || p[0] != "arn" || p[1] == "" || p[2] == "" || p[5] == "" {
-		return ARN{}, fmt.Errorf("%q is not an ARN (arn:partition:service:region:account:resource)", s)
-	}
-	return ARN{p[1], p[2], p[3], p[4], p[5]}, nil
-}
-
-func (a ARN) String() string {
-	return strings.Join([]string{"arn", a.Partition, a.Service, a.Region, a.Account, a.Resource}, ":")
 }

@@ -57,7 +57,8 @@ func (g *Gateway) identify(x *exchange) (awsid.Caller, error) {
 		key.Caller = root
 	}
 	caller := key.Caller
-	// IAM and STS are global, yet the region they were signed for is the caller's.
+	// IAM and STS are global, yet the region they were signed for is the caller's,
+	// and tells which partition's they are.
 	caller.Region, caller.AccessKeyID = x.auth.Region, x.auth.AccessKeyID
 	return caller, nil
 }
@@ -70,10 +71,10 @@ func (g *Gateway) takeUnknown(x *exchange) (awsid.Caller, bool) {
 	if a, err := netip.ParseAddr(sourceIP(x.r)); err != nil || !a.IsLoopback() {
 		return awsid.Caller{}, false
 	}
-	if _, known := g.cfg.Keys.Key(x.ctx, x.auth.AccessKeyID); known {
+	if _, known := g.cfg.Keys.Key(x.ctx, awsid.PartitionOf(x.auth.Region), x.auth.AccessKeyID); known {
 		return awsid.Caller{}, false
 	}
-	return sigv4.Root(awsid.DefaultAccount, x.auth.AccessKeyID), true
+	return sigv4.Root(awsid.PartitionOf(x.auth.Region), awsid.DefaultAccount, x.auth.AccessKeyID), true
 }
 
 // explain logs what was compared with a wrong signature. It stays out of the
@@ -129,7 +130,7 @@ func (g *Gateway) refuse(x *exchange, err error) error {
 	case e.Code == sigv4.CodeUnknownKey:
 		out.message += hintKey
 	case e.Canonical != "" && x.auth != nil:
-		if _, builtin := (sigv4.Builtin{}).Key(x.ctx, x.auth.AccessKeyID); builtin {
+		if _, builtin := (sigv4.Builtin{}).Key(x.ctx, awsid.PartitionOf(x.auth.Region), x.auth.AccessKeyID); builtin {
 			out.message += fmt.Sprintf(hintSecret, x.auth.AccessKeyID)
 		}
 	}

@@ -89,13 +89,16 @@ func (s *Statement) matches(r Request, variables bool) bool {
 	return true
 }
 
+const ec2Service = "ec2.amazonaws.com"
+
 func (p *Principals) matches(who Principal) bool {
 	if p.Any {
 		return true
 	}
 	switch {
 	case who.Service != "":
-		return slices.Contains(p.Service, who.Service)
+		// ec2.amazonaws.com.cn can only be in documents of China: see Validate.
+		return slices.Contains(p.Service, who.Service) || who.Service == ec2Service && slices.Contains(p.Service, ec2Service+".cn")
 	case who.Federated != "":
 		return slices.Contains(p.Federated, who.Federated)
 	}
@@ -104,7 +107,8 @@ func (p *Principals) matches(who Principal) bool {
 			return true
 		}
 		id, _, _ := strings.Cut(who.UserID, ":")
-		return strings.HasSuffix(v, ":iam::"+who.Account+":root") || uniqueID(v) && v == id
+		partition, _, _ := strings.Cut(strings.TrimPrefix(who.ARN, "arn:"), ":")
+		return v == "arn:"+partition+":iam::"+who.Account+":root" || uniqueID(v) && v == id
 	})
 }
 

@@ -70,7 +70,7 @@ func TestValidateErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := ""
-			if _, err := Validate(tt.doc, tt.kind); err != nil {
+			if _, err := Validate(tt.doc, tt.kind, "aws"); err != nil {
 				got = err.Error()
 			}
 			if got != tt.want {
@@ -172,7 +172,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, doc, action, resource, key, value string) {
 		for _, k := range []Kind{Identity, Trust} {
-			d, err := Validate(doc, k)
+			d, err := Validate(doc, k, "aws")
 			if err != nil {
 				if err.Error() == "" {
 					t.Error("an error without words")

@@ -19,12 +19,20 @@ var (
 	sidPattern     = regexp.MustCompile(`^[0-9A-Za-z]*$`)
 	actionPattern  = regexp.MustCompile(`^[A-Za-z0-9*?-]+:[A-Za-z0-9*?_.-]+$`)
 	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
-	servicePattern = regexp.MustCompile(`^[a-z0-9.-]+\.(amazonaws\.com|aws\.internal)$`)
+	servicePattern = regexp.MustCompile(`^[a-z0-9.-]+\.(amazonaws\.com(\.cn)?|aws\.internal)$`)
+)
+
+// Services of EC2's generation have a name of their own in the partition of
+// China, beside the one that they have everywhere.
+const (
+	china       = "aws-cn"
+	chinaSuffix = ".amazonaws.com.cn"
 )
 
 // Validate parses doc and checks what IAM checks before it stores a policy of
-// that kind. Its errors are AWS's sentences for MalformedPolicyDocument.
-func Validate(doc string, kind Kind) (*Document, error) {
+// that kind in a partition, such as aws-cn. Its errors are AWS's sentences for
+// MalformedPolicyDocument.
+func Validate(doc string, kind Kind, partition string) (*Document, error) {
 	d, err := Parse(doc)
 	if err != nil {
 		return nil, err
@@ -43,14 +51,14 @@ func Validate(doc string, kind Kind) (*Document, error) {
 		if kind == Trust {
 			check = s.trust
 		}
-		if err := check(); err != nil {
+		if err := check(partition); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
 }
 
-func (s *Statement) identity() error {
+func (s *Statement) identity(partition string) error {
 	if s.Principal != nil || s.NotPrincipal != nil {
 		return sentence("Policy document should not specify a principal.")
 	}
@@ -72,6 +80,9 @@ func (s *Statement) identity() error {
 		if p[0] != "arn" && !strings.HasPrefix(p[0], "*") {
 			return sentence(fmt.Sprintf("Resource %s must be in ARN format or \"*\".", r))
 		}
+		if len(p) > 1 && p[0] == "arn" && p[1] != partition && !strings.ContainsAny(p[1], "*?") {
+			return sentence(fmt.Sprintf("Partition \"%s\" is not valid for resource \"%s\".", p[1], r))
+		}
 		if len(p) < 6 && !strings.HasSuffix(r, "*") {
 			return sentence("The policy failed legacy parsing")
 		}
@@ -92,7 +103,7 @@ func checkActions(actions []string) error {
 	return nil
 }
 
-func (s *Statement) trust() error {
+func (s *Statement) trust(partition string) error {
 	if s.Resource != nil || s.NotResource != nil {
 		return sentence("Has prohibited field Resource")
 	}
@@ -111,10 +122,10 @@ func (s *Statement) trust() error {
 			return sentence("AssumeRole policy may only specify STS AssumeRole actions.")
 		}
 	}
-	return p.check()
+	return p.check(partition)
 }
 
-func (p *Principals) check() error {
+func (p *Principals) check(partition string) error {
 	bad := func(kind, v string) error {
 		return sentence(fmt.Sprintf("Invalid principal in policy: %q:%q", kind, v))
 	}
@@ -123,12 +134,12 @@ func (p *Principals) check() error {
 			continue
 		}
 		a := strings.SplitN(v, ":", 6)
-		if len(a) != 6 || a[0] != "arn" || a[2] != "iam" && a[2] != "sts" || !accountPattern.MatchString(a[4]) || a[5] == "" || strings.ContainsAny(a[5], "*?") {
+		if len(a) != 6 || a[0] != "arn" || a[1] != partition || a[2] != "iam" && a[2] != "sts" || !accountPattern.MatchString(a[4]) || a[5] == "" || strings.ContainsAny(a[5], "*?") {
 			return bad("AWS", v)
 		}
 	}
 	for _, v := range p.Service {
-		if v != "*" && !servicePattern.MatchString(v) {
+		if v != "*" && !servicePattern.MatchString(v) || strings.HasSuffix(v, chinaSuffix) && partition != china {
 			return bad("SERVICE", v)
 		}
 	}

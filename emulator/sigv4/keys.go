@@ -20,20 +20,22 @@ type Key struct {
 }
 
 // Keys finds access keys. It is asked for every request and must be fast; keys
-// that are deleted or inactive are not found.
+// that are deleted or inactive are not found, and neither are those of another
+// partition than the one that the request was signed for.
 type Keys interface {
-	Key(ctx context.Context, accessKeyID string) (Key, bool)
+	Key(ctx context.Context, partition, accessKeyID string) (Key, bool)
 }
 
 // BuiltinSecret is the secret of every built-in key.
 const BuiltinSecret = "test"
 
 // Builtin are the keys that exist without anybody having made them: `test` for
-// the root of the default account, and every account id for its own root.
+// the root of the default account, and every account id for its own root. They
+// are good in every partition: for an account of its own in each.
 type Builtin struct{}
 
 // Key implements Keys.
-func (Builtin) Key(_ context.Context, id string) (Key, bool) {
+func (Builtin) Key(_ context.Context, partition, id string) (Key, bool) {
 	account := id
 	if id == "test" {
 		account = awsid.DefaultAccount
@@ -41,16 +43,13 @@ func (Builtin) Key(_ context.Context, id string) (Key, bool) {
 	if !isAccountID(account) {
 		return Key{}, false
 	}
-	return Key{Secret: BuiltinSecret, Caller: Root(account, id)}, true
+	return Key{Secret: BuiltinSecret, Caller: Root(partition, account, id)}, true
 }
 
 // Root is the caller that the account itself is.
-func Root(account, accessKeyID string) awsid.Caller {
-	return awsid.Caller{
-		Scope:  awsid.Scope{Account: account},
-		ARN:    "arn:" + awsid.Partition + ":iam::" + account + ":root",
-		UserID: account, AccessKeyID: accessKeyID,
-	}
+func Root(partition, account, accessKeyID string) awsid.Caller {
+	sc := awsid.GlobalScope(partition, account)
+	return awsid.Caller{Scope: sc, ARN: sc.RootARN(), UserID: account, AccessKeyID: accessKeyID}
 }
 
 func isAccountID(s string) bool {
@@ -66,12 +65,12 @@ func isAccountID(s string) bool {
 type Chain []Keys
 
 // Key implements Keys.
-func (c Chain) Key(ctx context.Context, id string) (Key, bool) {
+func (c Chain) Key(ctx context.Context, partition, id string) (Key, bool) {
 	for _, k := range c {
 		if k == nil {
 			continue
 		}
-		if key, ok := k.Key(ctx, id); ok {
+		if key, ok := k.Key(ctx, partition, id); ok {
 			return key, true
 		}
 	}

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 )
 
 // MaxSkew is how far a request's time may be from ours, and how long a signature
@@ -53,7 +55,7 @@ func New(keys Keys, c clock.PassiveClock) *Verifier {
 // Verify tells whose signature a is on r, whose body (already read) is body. The
 // error is an *Error.
 func (v *Verifier) Verify(ctx context.Context, a *Authorization, r *http.Request, body []byte) (Key, error) {
-	key, ok := v.keys.Key(ctx, a.AccessKeyID)
+	key, ok := v.keys.Key(ctx, awsid.PartitionOf(a.Region), a.AccessKeyID)
 	if !ok || subtle.ConstantTimeCompare([]byte(key.SessionToken), []byte(a.SessionToken)) != 1 {
 		return Key{}, unknownKey()
 	}

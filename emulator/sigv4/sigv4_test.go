@@ -27,8 +27,8 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // session is a key with temporary credentials beside the built-in ones.
 type session struct{ id, secret, token string }
 
-func (s session) Key(_ context.Context, id string) (Key, bool) {
-	return Key{Secret: s.secret, SessionToken: s.token, Expires: now.Add(time.Hour), Caller: Root("111122223333", id)}, id == s.id
+func (s session) Key(_ context.Context, _, id string) (Key, bool) {
+	return Key{Secret: s.secret, SessionToken: s.token, Expires: now.Add(time.Hour), Caller: Root(awsid.PartitionAWS, "111122223333", id)}, id == s.id
 }
 
 var sessionKey = session{"ASIAEXAMPLE", "s3cret", "TOKEN/+="}
@@ -309,7 +309,7 @@ func TestChangedSecret(t *testing.T) {
 func TestBuiltin(t *testing.T) {
 	got := map[string]string{}
 	for _, id := range []string{"test", "000000000000", "123456789012", "12345678901", "1234567890123", "12345678901x", "", "TEST"} {
-		if k, ok := (Builtin{}).Key(context.Background(), id); ok {
+		if k, ok := (Builtin{}).Key(context.Background(), awsid.PartitionAWS, id); ok {
 			got[id] = k.Caller.ARN + " " + k.Secret
 		}
 	}

@@ -11,12 +11,12 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"github.com/ekslocal/ekslocal/fixtures/regions"
 )
 
 // patience is how long any one thing may take.
 const patience = 5 * time.Minute
-
-const policyPrefix = "arn:aws:iam::aws:policy/"
 
 func (r *run) makeClusterRole(ctx context.Context) (detail string, err error) {
 	r.clusterRole, detail, err = r.role(ctx, tag+"-cluster", "eks.amazonaws.com", "AmazonEKSClusterPolicy")
@@ -46,8 +46,9 @@ func (r *run) role(ctx context.Context, role, trusted string, policies ...string
 	default:
 		arn = *out.Role.Arn
 	}
+	partition := regions.PartitionOf(r.AWS.Region).Name
 	for _, p := range policies {
-		if _, err := r.iam.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &role, PolicyArn: aws.String(policyPrefix + p)}); err != nil {
+		if _, err := r.iam.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: &role, PolicyArn: aws.String("arn:" + partition + ":iam::aws:policy/" + p)}); err != nil {
 			return "", "", err
 		}
 	}

@@ -69,5 +69,5 @@ func (s *Service) Suspended(sc awsid.Scope, name, process string) bool {
 }
 
 func serviceRole(sc awsid.Scope) string {
-	return "arn:" + awsid.Partition + ":iam::" + sc.Account + ":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+	return sc.Global().ARN("iam", "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling")
 }

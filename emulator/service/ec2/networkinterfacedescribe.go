@@ -12,6 +12,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/fixtures/regions"
 )
 
 // privateName is the name that EC2's DNS gives an address.
@@ -28,7 +29,7 @@ func privateDomain(region string) string {
 
 // publicName is the name of a public address.
 func publicName(region, ip string) string {
-	domain := region + ".compute.amazonaws.com"
+	domain := region + ".compute." + regions.PartitionOf(region).DNSSuffix
 	if region == "us-east-1" {
 		domain = "compute-1.amazonaws.com"
 	}

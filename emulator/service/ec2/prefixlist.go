@@ -53,7 +53,7 @@ func awsPrefixLists(region string) []*PrefixList {
 		id := "pl-" + hex.EncodeToString(sum[:])[:8]
 		p := &PrefixList{Entries: map[int64][]types.PrefixListEntry{}, ManagedPrefixList: types.ManagedPrefixList{
 			PrefixListId: &id, PrefixListName: &name, AddressFamily: aws.String("IPv4"), OwnerId: aws.String("AWS"),
-			State: types.PrefixListStateCreateComplete, PrefixListArn: aws.String("arn:" + awsid.Partition + ":ec2:" + region + ":aws:prefix-list/" + id),
+			State: types.PrefixListStateCreateComplete, PrefixListArn: aws.String(awsid.Scope{Account: "aws", Region: region}.ARN("ec2", "prefix-list/"+id)),
 		}}
 		for _, c := range l.cidrs {
 			p.Entries[0] = append(p.Entries[0], types.PrefixListEntry{Cidr: aws.String(c)})

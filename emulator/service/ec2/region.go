@@ -64,9 +64,11 @@ var zoneFilters = fields[types.AvailabilityZone]{
 	"network-border-group": func(v *types.AvailabilityZone) []string { return one(v.NetworkBorderGroup) },
 }
 
-// DescribeRegions lists the regions; every account has enabled them all.
+// DescribeRegions lists the regions of the partition; every account has enabled
+// them all.
 func (s *Service) DescribeRegions(ctx context.Context, in *ec2.DescribeRegionsInput, _ ...func(*ec2.Options)) (*ec2.DescribeRegionsOutput, error) {
-	if _, err := s.read(ctx, in.DryRun); err != nil {
+	sc, err := s.read(ctx, in.DryRun)
+	if err != nil {
 		return nil, err
 	}
 	match, err := compile(regionFilters, nil, in.Filters)
@@ -74,16 +76,16 @@ func (s *Service) DescribeRegions(ctx context.Context, in *ec2.DescribeRegionsIn
 		return nil, err
 	}
 	for _, name := range in.RegionNames {
-		if _, ok := regions.Get(name); !ok {
+		if r, ok := regions.Get(name); !ok || r.Partition().Name != sc.Partition() {
 			return nil, errInvalid("Invalid region provided: [%s]", name)
 		}
 	}
 	out := []types.Region{}
-	for _, r := range regions.All() {
+	for _, r := range regions.In(sc.Partition()) {
 		if len(in.RegionNames) > 0 && !slices.Contains(in.RegionNames, r.Name) {
 			continue
 		}
-		v := types.Region{RegionName: aws.String(r.Name), Endpoint: aws.String("ec2." + r.Name + ".amazonaws.com"), OptInStatus: aws.String("opt-in-not-required")}
+		v := types.Region{RegionName: aws.String(r.Name), Endpoint: aws.String("ec2." + r.Name + "." + r.Partition().DNSSuffix), OptInStatus: aws.String("opt-in-not-required")}
 		if r.OptIn {
 			v.OptInStatus = aws.String("opted-in")
 		}

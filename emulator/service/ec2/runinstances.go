@@ -142,11 +142,12 @@ func (s *Service) profileOf(ctx context.Context, spec *types.IamInstanceProfileS
 	}
 	if s.profiles == nil {
 		return &types.IamInstanceProfile{
-			Arn: aws.String("arn:" + awsid.Partition + ":iam::" + sc.Account + ":instance-profile/" + name), Id: aws.String("AIPA" + strings.ToUpper(awsid.Hex(17))),
+			Arn: aws.String(sc.Global().ARN("iam", "instance-profile/"+name)), Id: aws.String("AIPA" + strings.ToUpper(awsid.Hex(17))),
 		}, nil
 	}
 	out, err := s.profiles.GetInstanceProfile(ctx, &iam.GetInstanceProfileInput{InstanceProfileName: &name})
-	if err != nil {
+	// The same name may be a profile of the same account number elsewhere.
+	if err != nil || spec.Arn != nil && !strings.HasPrefix(*spec.Arn, sc.Global().ARN("iam", "")) {
 		if spec.Arn != nil {
 			return nil, errInvalid("Value (%s) for parameter iamInstanceProfile.arn is invalid. Invalid IAM Instance Profile ARN", *spec.Arn)
 		}

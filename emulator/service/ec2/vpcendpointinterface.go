@@ -164,7 +164,7 @@ func vpcEndpointView(r store.Reader, sc awsid.Scope, rec *VpcEndpoint) types.Vpc
 		return v
 	}
 	svc, _ := endpointservices.Lookup(sc.Region, *v.ServiceName)
-	name := strings.TrimPrefix(strings.TrimSuffix(svc.DNS, ".amazonaws.com"), "*.") + ".vpce.amazonaws.com"
+	name := strings.TrimPrefix(strings.TrimSuffix(svc.DNS, "."+sc.DNSSuffix()), "*.") + ".vpce." + sc.DNSSuffix()
 	zone := hostedZone(sc.Region + "/vpce")
 	v.DnsEntries = []types.DnsEntry{{DnsName: aws.String(*v.VpcEndpointId + "-" + rec.Label + "." + name), HostedZoneId: zone}}
 	for _, id := range v.SubnetIds {

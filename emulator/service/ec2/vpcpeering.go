@@ -84,6 +84,9 @@ func (s *Service) CreateVpcPeeringConnection(ctx context.Context, in *ec2.Create
 		if deref(in.PeerRegion) != "" {
 			peer.Region = *in.PeerRegion
 		}
+		if peer.Partition() != sc.Partition() {
+			return errInvalidValue(peer.Region, "peerRegion")
+		}
 		if err := vpcKind.check(*in.PeerVpcId); err != nil {
 			return err
 		}

@@ -87,7 +87,7 @@ func defaultUsername(principal string) string {
 	if err != nil || !strings.HasPrefix(p.Resource, "role/") {
 		return principal
 	}
-	return "arn:" + p.Partition + ":sts::" + p.Account + ":assumed-role/" + RoleName(principal) + "/{{SessionName}}"
+	return p.Scope().ARN("sts", "assumed-role/"+RoleName(principal)+"/{{SessionName}}")
 }
 
 // EnsureNodeEntry writes the access entry through which a node role's instances
@@ -105,7 +105,7 @@ func EnsureNodeEntry(tx *store.Tx, c *Cluster, role Principal, entryType string,
 func (s *Service) putAdminEntry(tx *store.Tx, c *Cluster) {
 	e := newEntry(c, Principal{ARN: c.CreatorARN, ID: c.CreatorID}, EntryStandard, s.now())
 	e.Policies = []ekstypes.AssociatedAccessPolicy{{
-		PolicyArn: aws.String(accesspolicies.ClusterAdmin), AccessScope: &ekstypes.AccessScope{Type: ekstypes.AccessScopeTypeCluster, Namespaces: []string{}},
+		PolicyArn: aws.String(accesspolicies.ARN(c.Scope.Partition(), accesspolicies.ClusterAdmin)), AccessScope: &ekstypes.AccessScope{Type: ekstypes.AccessScopeTypeCluster, Namespaces: []string{}},
 		AssociatedAt: e.Resource.CreatedAt, ModifiedAt: e.Resource.CreatedAt,
 	}}
 	AccessEntries.Put(tx, c.Scope, ChildID(*c.Resource.Name, c.CreatorARN), e)
@@ -227,7 +227,7 @@ func (s *Service) CreateAccessEntry(ctx context.Context, in *eks.CreateAccessEnt
 // not know cannot be looked up and are taken as they are.
 func (s *Service) entryPrincipal(ctx context.Context, a about, arn string) (Principal, error) {
 	p, err := awsid.ParseARN(arn)
-	valid := err == nil && p.Service == "iam" && p.Region == "" && len(p.Account) == 12 &&
+	valid := err == nil && p.Service == "iam" && p.Partition == awsid.CallerFrom(ctx).Partition() && p.Region == "" && len(p.Account) == 12 &&
 		(p.Resource == "root" || strings.HasPrefix(p.Resource, "role/") || strings.HasPrefix(p.Resource, "user/"))
 	if !valid {
 		return Principal{}, a.invalidParameter("The principalArn parameter format is not valid")
@@ -239,7 +239,7 @@ func (s *Service) entryPrincipal(ctx context.Context, a about, arn string) (Prin
 	switch {
 	case ok && found.ARN == arn:
 		return found, nil
-	case p.Account == awsid.CallerFrom(ctx).Account:
+	case p.SameAccount(awsid.CallerFrom(ctx).Scope):
 		return Principal{}, a.invalidParameter("The specified principalArn is invalid: invalid principal.")
 	}
 	return Principal{ARN: arn}, nil

@@ -15,7 +15,7 @@ import (
 )
 
 // autoNodePolicy is the one policy for the nodes of EKS Auto Mode.
-const autoNodePolicy = accesspolicies.ARNPrefix + "AmazonEKSAutoNodePolicy"
+const autoNodePolicy = "AmazonEKSAutoNodePolicy"
 
 // namespaceScope allows names of namespaces and patterns such as dev-*.
 var namespaceScope = regexp.MustCompile(`^[a-z0-9*]([a-z0-9*-]{0,61}[a-z0-9*])?$`)
@@ -25,10 +25,11 @@ func hasPolicyARN(arn string) func(ekstypes.AssociatedAccessPolicy) bool {
 }
 
 // ListAccessPolicies implements eks:ListAccessPolicies.
-func (s *Service) ListAccessPolicies(_ context.Context, in *eks.ListAccessPoliciesInput, _ ...func(*eks.Options)) (*eks.ListAccessPoliciesOutput, error) {
+func (s *Service) ListAccessPolicies(ctx context.Context, in *eks.ListAccessPoliciesInput, _ ...func(*eks.Options)) (*eks.ListAccessPoliciesOutput, error) {
+	partition := awsid.CallerFrom(ctx).Partition()
 	policies := make([]ekstypes.AccessPolicy, 0, len(s.policies))
 	for _, p := range s.policies {
-		policies = append(policies, ekstypes.AccessPolicy{Name: aws.String(p.Name), Arn: aws.String(p.ARN)})
+		policies = append(policies, ekstypes.AccessPolicy{Name: aws.String(p.Name), Arn: aws.String(p.ARN(partition))})
 	}
 	policies, next, err := page("ListAccessPolicies", policies, func(p ekstypes.AccessPolicy) string { return *p.Name }, in.MaxResults, in.NextToken)
 	if err != nil {
@@ -44,7 +45,7 @@ func (s *Service) AssociateAccessPolicy(ctx context.Context, in *eks.AssociateAc
 	arn := aws.ToString(in.PolicyArn)
 	var out ekstypes.AssociatedAccessPolicy
 	_, err := s.editEntry(ctx, in.ClusterName, in.PrincipalArn, func(e *AccessEntry) error {
-		if err := s.checkPolicy(a, arn, *e.Resource.Type); err != nil {
+		if err := s.checkPolicy(a, e.Scope.Partition(), arn, *e.Resource.Type); err != nil {
 			return err
 		}
 		scope, err := accessScope(a, in.AccessScope)
@@ -68,15 +69,15 @@ func (s *Service) AssociateAccessPolicy(ctx context.Context, in *eks.AssociateAc
 	return &eks.AssociateAccessPolicyOutput{AssociatedAccessPolicy: &out, ClusterName: in.ClusterName, PrincipalArn: in.PrincipalArn}, nil
 }
 
-func (s *Service) checkPolicy(a about, arn, entryType string) error {
-	if !slices.ContainsFunc(s.policies, func(p accesspolicies.Policy) bool { return p.ARN == arn }) {
+func (s *Service) checkPolicy(a about, partition, arn, entryType string) error {
+	if !slices.ContainsFunc(s.policies, func(p accesspolicies.Policy) bool { return p.ARN(partition) == arn }) {
 		return a.notFound("The specified policyArn could not be found. You can view your available access policies with 'list-access-policies'.")
 	}
 	switch entryType {
 	case EntryStandard:
 		return nil
 	case EntryEC2:
-		if arn == autoNodePolicy {
+		if arn == accesspolicies.ARN(partition, autoNodePolicy) {
 			return nil
 		}
 	}

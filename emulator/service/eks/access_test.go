@@ -67,7 +67,7 @@ func TestAccessPolicies(t *testing.T) {
 	if all := must(w.ListAccessPolicies(w.ctx, &eks.ListAccessPoliciesInput{})).AccessPolicies; len(all) < 5 {
 		t.Errorf("%d policies", len(all))
 	}
-	view := aws.String(accesspolicies.ARNPrefix + "AmazonEKSViewPolicy")
+	view := aws.String(accesspolicies.ARN("aws", "AmazonEKSViewPolicy"))
 	assoc := func(policy *string, s *ekstypes.AccessScope) (*eks.AssociateAccessPolicyOutput, error) {
 		return w.AssociateAccessPolicy(w.ctx, &eks.AssociateAccessPolicyInput{ClusterName: dev, PrincipalArn: admin, PolicyArn: policy, AccessScope: s})
 	}

@@ -8,6 +8,7 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"github.com/ekslocal/ekslocal/emulator/store"
+	"github.com/ekslocal/ekslocal/fixtures/accesspolicies"
 	"github.com/ekslocal/ekslocal/fixtures/addons"
 )
 
@@ -133,7 +134,7 @@ func (s *Service) putAutoNodeEntry(tx *store.Tx, c *Cluster) {
 	}
 	e := newEntry(c, role, EntryEC2, s.now())
 	e.Policies = []ekstypes.AssociatedAccessPolicy{{
-		PolicyArn: aws.String(autoNodePolicy), AccessScope: &ekstypes.AccessScope{Type: ekstypes.AccessScopeTypeCluster, Namespaces: []string{}},
+		PolicyArn: aws.String(accesspolicies.ARN(c.Scope.Partition(), autoNodePolicy)), AccessScope: &ekstypes.AccessScope{Type: ekstypes.AccessScopeTypeCluster, Namespaces: []string{}},
 		AssociatedAt: e.Resource.CreatedAt, ModifiedAt: e.Resource.CreatedAt,
 	}}
 	AccessEntries.Put(tx, c.Scope, id, e)

@@ -149,7 +149,7 @@ func (s *Service) putCapabilityEntry(tx *store.Tx, c *Cluster, role Principal, t
 		e = newEntry(c, role, EntryStandard, s.now())
 	}
 	for _, name := range capabilityPolicies[t] {
-		arn := accesspolicies.ARNPrefix + name
+		arn := accesspolicies.ARN(c.Scope.Partition(), name)
 		if slices.ContainsFunc(e.Policies, func(p ekstypes.AssociatedAccessPolicy) bool { return *p.PolicyArn == arn }) {
 			continue
 		}

@@ -58,7 +58,7 @@ func (s *Service) checkKey(ctx context.Context, a about, arn, roleARN string) (s
 	if s.keys == nil {
 		return arn, nil
 	}
-	if p, err := awsid.ParseARN(arn); err != nil || p.Region != awsid.CallerFrom(ctx).Region {
+	if p, err := awsid.ParseARN(arn); err != nil || p.Region != awsid.CallerFrom(ctx).Region || p.Partition != awsid.CallerFrom(ctx).Partition() {
 		return "", a.invalidParameter("The KMS key %s must be in the region of the cluster, %s", arn, awsid.CallerFrom(ctx).Region)
 	}
 	d, err := s.keys.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: &arn})

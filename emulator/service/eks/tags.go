@@ -30,7 +30,7 @@ func changeTags(r store.Reader, tx *store.Tx, scope awsid.Scope, arn string, f f
 	if err != nil || p.Service != "eks" {
 		return tagsBadRequest("Invalid resource ARN: %s", arn)
 	}
-	if p.Region != scope.Region || p.Account != scope.Account {
+	if !p.In(scope) {
 		return tagsNotFound(arn)
 	}
 	kind, rest, _ := strings.Cut(p.Resource, "/")

@@ -85,7 +85,7 @@ func (s *Service) checkRole(ctx context.Context, a about, arn string) (Principal
 	if !roleARNPattern.MatchString(arn) {
 		return Principal{}, a.invalidParameter("Role with arn: %s is not a valid IAM role ARN", arn)
 	}
-	if parsed, err := awsid.ParseARN(arn); err == nil && parsed.Account != awsid.CallerFrom(ctx).Account {
+	if parsed, err := awsid.ParseARN(arn); err == nil && !parsed.SameAccount(awsid.CallerFrom(ctx).Scope) {
 		return Principal{}, accessDenied("Cross-account pass role is not allowed.")
 	}
 	p, ok := s.iam.Principal(ctx, arn)
@@ -110,7 +110,7 @@ func (s *Service) callerPrincipal(ctx context.Context) Principal {
 	if p, err := awsid.ParseARN(arn); err == nil && p.Service == "sts" {
 		if rest, ok := strings.CutPrefix(p.Resource, "assumed-role/"); ok {
 			role, _, _ := strings.Cut(rest, "/")
-			arn = "arn:" + p.Partition + ":iam::" + p.Account + ":role/" + role
+			arn = p.Scope().ARN("iam", "role/"+role)
 		}
 	}
 	if p, ok := s.iam.Principal(ctx, arn); ok {

@@ -208,7 +208,7 @@ func (s *Service) PutPermission(ctx context.Context, in *eventbridge.PutPermissi
 			b.Policy = *in.Policy
 			return nil
 		}
-		principal := any(map[string]string{"AWS": "arn:" + awsid.Partition + ":iam::" + *in.Principal + ":root"})
+		principal := any(map[string]string{"AWS": awsid.GlobalScope(b.Scope.Partition(), *in.Principal).RootARN()})
 		if *in.Principal == "*" {
 			principal = "*"
 		}

@@ -45,11 +45,11 @@ func mergeTags(have, add []types.Tag) ([]types.Tag, error) {
 
 // retag changes the tags of the bus or rule of an ARN.
 func (s *Service) retag(ctx context.Context, arn *string, f func([]types.Tag) ([]types.Tag, error)) error {
-	a, err := s.taggable(arn)
+	a, err := s.taggable(ctx, arn)
 	if err != nil {
 		return err
 	}
-	sc := awsid.Scope{Account: a.Account, Region: a.Region}
+	sc := a.Scope()
 	return s.store.Update(ctx, func(tx *store.Tx) error {
 		b, r, err := s.tagged(tx, a)
 		if err != nil {
@@ -70,7 +70,7 @@ func (s *Service) retag(ctx context.Context, arn *string, f func([]types.Tag) ([
 	})
 }
 
-func (s *Service) taggable(arn *string) (awsid.ARN, error) {
+func (s *Service) taggable(ctx context.Context, arn *string) (awsid.ARN, error) {
 	if aws.ToString(arn) == "" {
 		return awsid.ARN{}, validation("1 validation error detected: Value null at 'resourceARN' failed to satisfy constraint: Member must not be null")
 	}
@@ -78,12 +78,15 @@ func (s *Service) taggable(arn *string) (awsid.ARN, error) {
 	if err != nil || a.Service != "events" {
 		return a, validation("Parameter ResourceARN is not valid. Reason: Provided Arn is not in correct format.")
 	}
+	if !a.In(awsid.CallerFrom(ctx).Scope) {
+		return a, &types.ResourceNotFoundException{Message: aws.String("Resource " + *arn + " does not exist.")}
+	}
 	return a, nil
 }
 
 // tagged returns the bus or the rule of an ARN.
 func (s *Service) tagged(r store.Reader, a awsid.ARN) (*bus, *rule, error) {
-	sc := awsid.Scope{Account: a.Account, Region: a.Region}
+	sc := a.Scope()
 	kind, name, _ := strings.Cut(a.Resource, "/")
 	switch kind {
 	case "event-bus":
@@ -124,8 +127,8 @@ func (s *Service) UntagResource(ctx context.Context, in *eventbridge.UntagResour
 }
 
 // ListTagsForResource implements the operation.
-func (s *Service) ListTagsForResource(_ context.Context, in *eventbridge.ListTagsForResourceInput, _ ...func(*eventbridge.Options)) (*eventbridge.ListTagsForResourceOutput, error) {
-	a, err := s.taggable(in.ResourceARN)
+func (s *Service) ListTagsForResource(ctx context.Context, in *eventbridge.ListTagsForResourceInput, _ ...func(*eventbridge.Options)) (*eventbridge.ListTagsForResourceOutput, error) {
+	a, err := s.taggable(ctx, in.ResourceARN)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func (s *Service) CreateAccessKey(ctx context.Context, in *iam.CreateAccessKeyIn
 		return nil, err
 	}
 	k := &accessKey{
-		ID: "AKIA" + randomBase32(16), Secret: newSecret(), Account: scopeOf(ctx).Account,
+		ID: "AKIA" + randomBase32(16), Secret: newSecret(), Account: scopeOf(ctx).Account, Partition: scopeOf(ctx).Partition(),
 		User: *owner, Active: true, Created: s.now(),
 	}
 	err = s.updateUser(ctx, owner, func(tx *store.Tx, u *user) error {
@@ -150,7 +150,7 @@ func (s *Service) GetAccessKeyLastUsed(ctx context.Context, in *iam.GetAccessKey
 		return nil, err
 	}
 	k := keys.Get(s.store, keyScope, *in.AccessKeyId)
-	if k == nil || k.Account != scopeOf(ctx).Account {
+	if k == nil || k.scope() != scopeOf(ctx) {
 		return nil, accessDenied(ctx, *in.AccessKeyId)
 	}
 	used := &types.AccessKeyLastUsed{ServiceName: aws.String("N/A"), Region: aws.String("N/A")}
@@ -160,13 +160,19 @@ func (s *Service) GetAccessKeyLastUsed(ctx context.Context, in *iam.GetAccessKey
 	return &iam.GetAccessKeyLastUsedOutput{UserName: &k.User, AccessKeyLastUsed: used}, nil
 }
 
+// scope is where the key's user is.
+func (k *accessKey) scope() awsid.Scope { return awsid.GlobalScope(k.Partition, k.Account) }
+
 // Key implements sigv4.Keys for the long-term keys of users.
-func (s *Service) Key(_ context.Context, id string) (sigv4.Key, bool) {
+func (s *Service) Key(_ context.Context, partition, id string) (sigv4.Key, bool) {
 	k := keys.Get(s.store, keyScope, id)
 	if k == nil || !k.Active {
 		return sigv4.Key{}, false
 	}
-	sc := awsid.Scope{Account: k.Account}
+	sc := k.scope()
+	if sc.Partition() != partition {
+		return sigv4.Key{}, false
+	}
 	u := users.Get(s.store, sc, key(k.User))
 	if u == nil {
 		return sigv4.Key{}, false
@@ -178,9 +184,9 @@ func (s *Service) Key(_ context.Context, id string) (sigv4.Key, bool) {
 }
 
 // KeyAccount tells which account a long-term key belongs to, active or not.
-func (s *Service) KeyAccount(_ context.Context, id string) (string, bool) {
+func (s *Service) KeyAccount(_ context.Context, partition, id string) (string, bool) {
 	k := keys.Get(s.store, keyScope, id)
-	if k == nil {
+	if k == nil || k.scope().Partition() != partition {
 		return "", false
 	}
 	return k.Account, true

@@ -36,8 +36,9 @@ func (s *Service) CreateAccountAlias(ctx context.Context, in *iam.CreateAccountA
 	}
 	sc := scopeOf(ctx)
 	err := s.store.Update(ctx, func(tx *store.Tx) error {
-		for _, a := range accounts.ListAll(tx) {
-			if a.Alias == *in.AccountAlias {
+		for at, a := range accounts.All(tx) {
+			// Sign-in pages of partitions are on hosts of their own.
+			if a.Alias == *in.AccountAlias && at.Scope.Partition() == sc.Partition() {
 				return exists("The account alias " + a.Alias + " already exists.")
 			}
 		}
@@ -109,21 +110,21 @@ func accessDenied(ctx context.Context, resource string) error {
 }
 
 // Role finds a role by account and name.
-func (s *Service) Role(_ context.Context, account, name string) (policy.Role, bool) {
-	r := roles.Get(s.store, awsid.Scope{Account: account}, key(name))
+func (s *Service) Role(_ context.Context, sc awsid.Scope, name string) (policy.Role, bool) {
+	r := roles.Get(s.store, sc.Global(), key(name))
 	if r == nil || r.Name != name {
 		return policy.Role{}, false
 	}
-	return r.forPolicy(account), true
+	return r.forPolicy(sc.Account), true
 }
 
 // RoleByARN finds a role of the account by its full ARN, path included.
-func (s *Service) RoleByARN(_ context.Context, account, arn string) (policy.Role, bool) {
-	r := roles.Get(s.store, awsid.Scope{Account: account}, key(lastSegment(arn)))
+func (s *Service) RoleByARN(_ context.Context, sc awsid.Scope, arn string) (policy.Role, bool) {
+	r := roles.Get(s.store, sc.Global(), key(lastSegment(arn)))
 	if r == nil || r.ARN != arn {
 		return policy.Role{}, false
 	}
-	return r.forPolicy(account), true
+	return r.forPolicy(sc.Account), true
 }
 
 func (r *role) forPolicy(account string) policy.Role {
@@ -134,22 +135,18 @@ func (r *role) forPolicy(account string) policy.Role {
 }
 
 // UserByARN returns the unique id of a user of the account.
-func (s *Service) UserByARN(_ context.Context, account, arn string) (id string, ok bool) {
-	u := users.Get(s.store, awsid.Scope{Account: account}, key(lastSegment(arn)))
+func (s *Service) UserByARN(_ context.Context, sc awsid.Scope, arn string) (id string, ok bool) {
+	u := users.Get(s.store, sc.Global(), key(lastSegment(arn)))
 	if u == nil || u.ARN != arn {
 		return "", false
 	}
 	return u.ID, true
 }
 
-// TrustsService tells whether a trust document lets an AWS service assume the
-// role.
-func (s *Service) TrustsService(doc, service string) bool { return policy.TrustsService(doc, service) }
-
 // PolicyDocument returns the default version of a managed policy, AWS's or the
 // account's.
-func (s *Service) PolicyDocument(_ context.Context, account, arn string) (string, bool) {
-	p, ok := managedIn(s.store, awsid.Scope{Account: account}, arn)
+func (s *Service) PolicyDocument(_ context.Context, sc awsid.Scope, arn string) (string, bool) {
+	p, ok := managedIn(s.store, sc.Global(), arn)
 	if !ok {
 		return "", false
 	}

@@ -37,8 +37,8 @@ func (g *grants) empty() error {
 	return nil
 }
 
-func (g *grants) putInline(h holder, name, doc string) error {
-	doc, err := identityPolicy(doc)
+func (g *grants) putInline(ctx context.Context, h holder, name, doc string) error {
+	doc, err := identityPolicy(ctx, doc)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func checkPolicyName(name *string) error {
 
 // attach attaches a managed policy; attaching it again changes nothing.
 func (s *Service) attach(ctx context.Context, tx *store.Tx, h holder, g *grants, arn string) error {
-	if err := checkARN(arn); err != nil {
+	if err := checkARN(ctx, arn); err != nil {
 		return err
 	}
 	p, ok := s.findManaged(ctx, tx, arn)
@@ -125,8 +125,8 @@ func (s *Service) attach(ctx context.Context, tx *store.Tx, h holder, g *grants,
 	return nil
 }
 
-func (g *grants) detach(arn string) error {
-	if err := checkARN(arn); err != nil {
+func (g *grants) detach(ctx context.Context, arn string) error {
+	if err := checkARN(ctx, arn); err != nil {
 		return err
 	}
 	i := slices.Index(g.Attached, arn)
@@ -164,7 +164,7 @@ func (s *Service) checkBoundary(ctx context.Context, r store.Reader, arn string)
 	if arn == "" {
 		return nil
 	}
-	if err := checkARN(arn); err != nil {
+	if err := checkARN(ctx, arn); err != nil {
 		return err
 	}
 	if _, ok := s.findManaged(ctx, r, arn); !ok {

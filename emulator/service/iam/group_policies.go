@@ -14,7 +14,7 @@ func (s *Service) PutGroupPolicy(ctx context.Context, in *iam.PutGroupPolicyInpu
 		return nil, err
 	}
 	err := s.updateGroup(ctx, in.GroupName, func(_ *store.Tx, g *group) error {
-		return g.putInline(groupHolder, *in.PolicyName, *in.PolicyDocument)
+		return g.putInline(ctx, groupHolder, *in.PolicyName, *in.PolicyDocument)
 	})
 	return answer(&iam.PutGroupPolicyOutput{}, err)
 }
@@ -73,7 +73,7 @@ func (s *Service) DetachGroupPolicy(ctx context.Context, in *iam.DetachGroupPoli
 	if err := checkPolicyARN(in.PolicyArn); err != nil {
 		return nil, err
 	}
-	err := s.updateGroup(ctx, in.GroupName, func(_ *store.Tx, g *group) error { return g.detach(*in.PolicyArn) })
+	err := s.updateGroup(ctx, in.GroupName, func(_ *store.Tx, g *group) error { return g.detach(ctx, *in.PolicyArn) })
 	return answer(&iam.DetachGroupPolicyOutput{}, err)
 }
 

@@ -37,7 +37,8 @@ func New(c Config) *Service {
 	return &Service{store: c.Store, clock: c.Clock, log: c.Log}
 }
 
-// All tables live in the account's global scope, keyed by lower-cased name
+// All tables live in the account's global scope, which is one of its partition,
+// keyed by lower-cased name
 // (IAM's names are unique without regard to case), except access keys, which
 // are found by id before anybody knows the account.
 const (
@@ -129,6 +130,7 @@ type accountSettings struct {
 
 type accessKey struct {
 	ID, Secret, Account, User string
+	Partition                 string `json:",omitempty"` // empty is aws
 	Active                    bool
 	Created                   time.Time
 	LastUsed                  time.Time

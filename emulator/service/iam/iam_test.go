@@ -116,8 +116,8 @@ func TestRoleLife(t *testing.T) {
 	if len(list.AttachedPolicies) != 1 || *list.AttachedPolicies[0].PolicyName != "AmazonEKSClusterPolicy" || list.IsTruncated {
 		t.Errorf("AttachedPolicies = %+v", list)
 	}
-	r, ok := s.RoleByARN(ctx, account, *made.Arn)
-	if !ok || r.Trust != trustEKS || !cmp.Equal(r.Attached, []string{clusterP}) || !s.TrustsService(r.Trust, "eks.amazonaws.com") {
+	r, ok := s.RoleByARN(ctx, awsid.Scope{Account: account}, *made.Arn)
+	if !ok || r.Trust != trustEKS || !cmp.Equal(r.Attached, []string{clusterP}) || !policy.TrustsService(r.Trust, "eks.amazonaws.com") {
 		t.Errorf("RoleByARN = %+v, %v", r, ok)
 	}
 	must[iam.DetachRolePolicyOutput](t)(s.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: aws.String("cluster"), PolicyArn: aws.String(clusterP)}))
@@ -135,7 +135,7 @@ func TestRoleLife(t *testing.T) {
 	wantError(t, err, "NoSuchEntity", "The role policy with name q cannot be found.")
 	must[iam.DeleteRolePolicyOutput](t)(s.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: aws.String("cluster"), PolicyName: aws.String("p")}))
 	must[iam.DeleteRoleOutput](t)(s.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: aws.String("cluster")}))
-	if _, ok := s.Role(ctx, account, "cluster"); ok {
+	if _, ok := s.Role(ctx, awsid.Scope{Account: account}, "cluster"); ok {
 		t.Error("the role is still there")
 	}
 }
@@ -172,7 +172,7 @@ func TestRoleValidation(t *testing.T) {
 	}
 	encoded := url.PathEscape(trustEKS)
 	must[iam.CreateRoleOutput](t)(s.CreateRole(ctx, role("encoded", encoded)))
-	if r, _ := s.Role(ctx, account, "encoded"); r.Trust != trustEKS {
+	if r, _ := s.Role(ctx, awsid.Scope{Account: account}, "encoded"); r.Trust != trustEKS {
 		t.Errorf("Trust = %q", r.Trust)
 	}
 }
@@ -258,8 +258,8 @@ func TestPolicyVersions(t *testing.T) {
 
 func TestManagedPolicies(t *testing.T) {
 	ctx, s, _ := newService(t)
-	for _, m := range managedpolicies.All() {
-		if _, err := policy.Validate(string(m.Document), policy.Identity); err != nil {
+	for _, m := range managedpolicies.All("aws") {
+		if _, err := policy.Validate(string(m.Document), policy.Identity, "aws"); err != nil {
 			t.Errorf("%s: %v", m.Name, err)
 		}
 		out := must[iam.GetPolicyVersionOutput](t)(s.GetPolicyVersion(ctx, &iam.GetPolicyVersionInput{PolicyArn: aws.String(m.ARN()), VersionId: &m.Version}))
@@ -277,7 +277,7 @@ func TestManagedPolicies(t *testing.T) {
 		}
 	}
 	must[iam.CreatePolicyOutput](t)(s.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("own"), PolicyDocument: aws.String(allowAll)}))
-	for scope, want := range map[types.PolicyScopeType]int{"": len(managedpolicies.All()) + 1, "AWS": len(managedpolicies.All()), "Local": 1} {
+	for scope, want := range map[types.PolicyScopeType]int{"": len(managedpolicies.All("aws")) + 1, "AWS": len(managedpolicies.All("aws")), "Local": 1} {
 		if got := len(must[iam.ListPoliciesOutput](t)(s.ListPolicies(ctx, &iam.ListPoliciesInput{Scope: scope})).Policies); got != want {
 			t.Errorf("ListPolicies(%q) has %d, want %d", scope, got, want)
 		}
@@ -306,7 +306,7 @@ func TestInstanceProfiles(t *testing.T) {
 	if len(got.Roles) != 1 || *got.Roles[0].RoleName != "node" {
 		t.Errorf("profile = %+v", got)
 	}
-	if arn, role, ok := s.InstanceProfileRole(ctx, account, *p.Arn); !ok || arn != *p.Arn || role != "arn:aws:iam::111122223333:role/node" {
+	if arn, role, ok := s.InstanceProfileRole(ctx, awsid.Scope{Account: account}, *p.Arn); !ok || arn != *p.Arn || role != "arn:aws:iam::111122223333:role/node" {
 		t.Error(arn, role, ok)
 	}
 	if n := len(must[iam.ListInstanceProfilesOutput](t)(s.ListInstanceProfiles(ctx, &iam.ListInstanceProfilesInput{PathPrefix: aws.String("/karpenter/eu-west-1/c/")})).InstanceProfiles); n != 1 {
@@ -343,7 +343,7 @@ func TestOIDCProvider(t *testing.T) {
 	if got := must[iam.GetOpenIDConnectProviderOutput](t)(s.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: other})); *got.Url != "oidc.eks.us-east-1.amazonaws.com/id/ABC" {
 		t.Errorf("URL without a port = %s", *got.Url)
 	}
-	if p, ok := s.OIDCProvider(ctx, account, "https://127.0.0.1:4566/id/ABC"); !ok || p.ARN != *arn {
+	if p, ok := s.OIDCProvider(ctx, awsid.Scope{Account: account}, "https://127.0.0.1:4566/id/ABC"); !ok || p.ARN != *arn {
 		t.Error(p, ok)
 	}
 	must[iam.DeleteOpenIDConnectProviderOutput](t)(s.DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}))
@@ -360,7 +360,7 @@ func TestServiceLinkedRoles(t *testing.T) {
 	}
 	_, err := s.CreateServiceLinkedRole(ctx, in)
 	wantError(t, err, "InvalidInput", "Service role name AWSServiceRoleForAmazonEKSNodegroup has been taken in this account, please try a different suffix.")
-	if err := s.EnsureServiceLinkedRole(ctx, account, "eks-nodegroup.amazonaws.com"); err != nil {
+	if err := s.EnsureServiceLinkedRole(ctx, awsid.Scope{Account: account}, "eks-nodegroup.amazonaws.com"); err != nil {
 		t.Error(err)
 	}
 	_, err = s.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: r.RoleName})
@@ -386,7 +386,7 @@ func TestUsersGroupsAndKeys(t *testing.T) {
 	if len(*k.AccessKeyId) != 20 || len(*k.SecretAccessKey) != 40 {
 		t.Errorf("key = %+v", k)
 	}
-	got, ok := s.Key(ctx, *k.AccessKeyId)
+	got, ok := s.Key(ctx, awsid.PartitionAWS, *k.AccessKeyId)
 	want := awsid.Caller{Scope: awsid.Scope{Account: account}, ARN: *u.Arn, UserID: *u.UserId, AccessKeyID: *k.AccessKeyId}
 	if !ok || got.Secret != *k.SecretAccessKey || got.Caller != want {
 		t.Errorf("Key = %+v, %v", got, ok)
@@ -414,11 +414,11 @@ func TestUsersGroupsAndKeys(t *testing.T) {
 	}
 
 	must[iam.UpdateUserOutput](t)(s.UpdateUser(ctx, &iam.UpdateUserInput{UserName: aws.String("alice"), NewUserName: aws.String("bob"), NewPath: aws.String("/x/")}))
-	if got, ok := s.Key(ctx, *k.AccessKeyId); !ok || got.Caller.ARN != "arn:aws:iam::111122223333:user/x/bob" {
+	if got, ok := s.Key(ctx, awsid.PartitionAWS, *k.AccessKeyId); !ok || got.Caller.ARN != "arn:aws:iam::111122223333:user/x/bob" {
 		t.Errorf("Key after rename = %+v, %v", got, ok)
 	}
 	must[iam.UpdateAccessKeyOutput](t)(s.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: aws.String("bob"), AccessKeyId: k.AccessKeyId, Status: types.StatusTypeInactive}))
-	if _, ok := s.Key(ctx, *k.AccessKeyId); ok {
+	if _, ok := s.Key(ctx, awsid.PartitionAWS, *k.AccessKeyId); ok {
 		t.Error("an inactive key is found")
 	}
 	_, err = s.DeleteUser(ctx, &iam.DeleteUserInput{UserName: aws.String("bob")})

@@ -206,8 +206,8 @@ func (s *Service) DeleteInstanceProfile(ctx context.Context, in *iam.DeleteInsta
 
 // InstanceProfileRole returns the ARN of the profile and of its role (empty if
 // it has none); nameOrARN is what EC2's IamInstanceProfileSpecification holds.
-func (s *Service) InstanceProfileRole(_ context.Context, account, nameOrARN string) (profileARN, roleARN string, ok bool) {
-	sc := awsid.Scope{Account: account}
+func (s *Service) InstanceProfileRole(_ context.Context, sc awsid.Scope, nameOrARN string) (profileARN, roleARN string, ok bool) {
+	sc = sc.Global()
 	p := profiles.Get(s.store, sc, key(lastSegment(nameOrARN)))
 	if p == nil || nameOrARN != p.Name && nameOrARN != p.ARN {
 		return "", "", false

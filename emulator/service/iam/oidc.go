@@ -253,9 +253,9 @@ func (s *Service) RemoveClientIDFromOpenIDConnectProvider(ctx context.Context, i
 
 // OIDCProvider finds the account's identity provider for an issuer, which may
 // come with or without its scheme.
-func (s *Service) OIDCProvider(_ context.Context, account, issuer string) (policy.OIDCProvider, bool) {
+func (s *Service) OIDCProvider(_ context.Context, sc awsid.Scope, issuer string) (policy.OIDCProvider, bool) {
 	u := strings.TrimSuffix(strings.TrimPrefix(issuer, "https://"), "/")
-	p := providers.Get(s.store, awsid.Scope{Account: account}, u)
+	p := providers.Get(s.store, sc.Global(), u)
 	if p == nil {
 		return policy.OIDCProvider{}, false
 	}

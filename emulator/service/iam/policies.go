@@ -40,7 +40,7 @@ func (s *Service) findManaged(ctx context.Context, r store.Reader, arn string) (
 }
 
 func managedIn(r store.Reader, sc awsid.Scope, arn string) (*customerPolicy, bool) {
-	if strings.HasPrefix(arn, "arn:aws:iam::aws:policy/") {
+	if strings.HasPrefix(arn, sc.AWSPolicy("")) {
 		return awsManaged(arn)
 	}
 	p := policies.Get(r, sc, key(arn[strings.LastIndex(arn, "/")+1:]))
@@ -52,7 +52,7 @@ func (s *Service) managed(ctx context.Context, r store.Reader, arn *string) (*cu
 	if err := checkPolicyARN(arn); err != nil {
 		return nil, err
 	}
-	if err := checkARN(*arn); err != nil {
+	if err := checkARN(ctx, *arn); err != nil {
 		return nil, err
 	}
 	if p, ok := s.findManaged(ctx, r, *arn); ok {
@@ -65,11 +65,11 @@ func editPolicy(ctx context.Context, tx *store.Tx, arn *string) (*customerPolicy
 	if err := checkPolicyARN(arn); err != nil {
 		return nil, nil, err
 	}
-	if err := checkARN(*arn); err != nil {
+	if err := checkARN(ctx, *arn); err != nil {
 		return nil, nil, err
 	}
 	sc := scopeOf(ctx)
-	if a, _ := awsid.ParseARN(*arn); a.Account != sc.Account {
+	if a, _ := awsid.ParseARN(*arn); !a.SameAccount(sc) {
 		return nil, nil, accessDenied(ctx, *arn)
 	}
 	if _, ok := managedIn(tx, sc, *arn); !ok {
@@ -96,7 +96,8 @@ func (s *Service) updatePolicy(ctx context.Context, arn *string, f func(p *custo
 
 // serviceLinked tells whether only AWS may attach the policy.
 func (p *customerPolicy) serviceLinked() bool {
-	return strings.HasPrefix(p.ARN, "arn:aws:iam::aws:policy/aws-service-role/")
+	a, _ := awsid.ParseARN(p.ARN)
+	return a.Account == "aws" && strings.HasPrefix(a.Resource, "policy/aws-service-role/")
 }
 
 // usage counts what each managed policy is attached to and bounds.
@@ -150,7 +151,7 @@ func (s *Service) CreatePolicy(ctx context.Context, in *iam.CreatePolicyInput, _
 	if err != nil {
 		return nil, err
 	}
-	doc, err := managedDocument(*in.PolicyDocument)
+	doc, err := managedDocument(ctx, *in.PolicyDocument)
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +179,8 @@ func (s *Service) CreatePolicy(ctx context.Context, in *iam.CreatePolicyInput, _
 	return &iam.CreatePolicyOutput{Policy: &out}, nil
 }
 
-func managedDocument(doc string) (string, error) {
-	doc, err := identityPolicy(doc)
+func managedDocument(ctx context.Context, doc string) (string, error) {
+	doc, err := identityPolicy(ctx, doc)
 	if err != nil {
 		return "", err
 	}
@@ -216,7 +217,7 @@ func (s *Service) ListPolicies(ctx context.Context, in *iam.ListPoliciesInput, _
 		all = append(all, policies.List(s.store, sc)...)
 	}
 	if in.Scope != types.PolicyScopeTypeLocal {
-		for _, m := range managedpolicies.All() {
+		for _, m := range managedpolicies.All(sc.Partition()) {
 			p, _ := awsManaged(m.ARN())
 			all = append(all, p)
 		}

@@ -37,7 +37,7 @@ func (s *Service) CreatePolicyVersion(ctx context.Context, in *iam.CreatePolicyV
 	}
 	out := &iam.CreatePolicyVersionOutput{}
 	err := s.updatePolicy(ctx, in.PolicyArn, func(p *customerPolicy) error {
-		doc, err := managedDocument(*in.PolicyDocument)
+		doc, err := managedDocument(ctx, *in.PolicyDocument)
 		if err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ func (s *Service) PutRolePolicy(ctx context.Context, in *iam.PutRolePolicyInput,
 		return nil, err
 	}
 	err := s.updateRole(ctx, in.RoleName, func(_ *store.Tx, r *role) error {
-		return r.putInline(roleHolder, *in.PolicyName, *in.PolicyDocument)
+		return r.putInline(ctx, roleHolder, *in.PolicyName, *in.PolicyDocument)
 	})
 	return answer(&iam.PutRolePolicyOutput{}, err)
 }
@@ -73,7 +73,7 @@ func (s *Service) DetachRolePolicy(ctx context.Context, in *iam.DetachRolePolicy
 	if err := checkPolicyARN(in.PolicyArn); err != nil {
 		return nil, err
 	}
-	err := s.updateRole(ctx, in.RoleName, func(_ *store.Tx, r *role) error { return r.detach(*in.PolicyArn) })
+	err := s.updateRole(ctx, in.RoleName, func(_ *store.Tx, r *role) error { return r.detach(ctx, *in.PolicyArn) })
 	return answer(&iam.DetachRolePolicyOutput{}, err)
 }
 

@@ -166,15 +166,14 @@ func (s *Service) CreateRole(ctx context.Context, in *iam.CreateRoleInput, _ ...
 // account must exist; those of other accounts may be real ones that this
 // emulator has never heard of.
 func (s *Service) trustPolicy(ctx context.Context, r store.Reader, doc string) (string, error) {
-	doc = decodeDocument(doc)
-	d, err := policy.Validate(doc, policy.Trust)
+	doc, sc := decodeDocument(doc), scopeOf(ctx)
+	d, err := policy.Validate(doc, policy.Trust, sc.Partition())
 	if err != nil {
 		return "", malformed(err)
 	}
 	if size(doc) > maxTrustSize {
 		return "", limitExceeded("Cannot exceed quota for ACLSizePerRole: 2048")
 	}
-	sc := scopeOf(ctx)
 	for _, st := range d.Statements {
 		for _, p := range []*policy.Principals{st.Principal, st.NotPrincipal} {
 			if p == nil {
@@ -192,7 +191,7 @@ func (s *Service) trustPolicy(ctx context.Context, r store.Reader, doc string) (
 
 func principalExists(r store.Reader, sc awsid.Scope, v string) bool {
 	a, err := awsid.ParseARN(v)
-	if err != nil || a.Account != sc.Account || a.Service != "iam" {
+	if err != nil || !a.SameAccount(sc) || a.Service != "iam" {
 		return true
 	}
 	kind, name, _ := strings.Cut(a.Resource, "/")

@@ -45,7 +45,7 @@ func (s *Service) newLinkedRole(sc awsid.Scope, service, suffix string) (*role, 
 		entity: entity{
 			Name: name, Path: path, ID: uniqueID("AROA"), ARN: sc.ARN("iam", "role"+path+name), Created: s.now(),
 		},
-		grants:        grants{Attached: []string{"arn:aws:iam::aws:policy/aws-service-role/" + l.policy}},
+		grants:        grants{Attached: []string{sc.AWSPolicy("aws-service-role/" + l.policy)}},
 		Description:   l.description,
 		Trust:         `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"` + service + `"},"Action":"sts:AssumeRole"}]}`,
 		MaxSession:    defaultSession,
@@ -90,8 +90,8 @@ func (s *Service) CreateServiceLinkedRole(ctx context.Context, in *iam.CreateSer
 
 // EnsureServiceLinkedRole makes an account's role for a service unless it is
 // there, as services do by themselves when they are first used.
-func (s *Service) EnsureServiceLinkedRole(ctx context.Context, account, service string) error {
-	sc := awsid.Scope{Account: account}
+func (s *Service) EnsureServiceLinkedRole(ctx context.Context, sc awsid.Scope, service string) error {
+	sc = sc.Global()
 	r, ok := s.newLinkedRole(sc, service, "")
 	if !ok {
 		return invalidInput("Service role is not supported for " + service + ".")

@@ -14,7 +14,7 @@ func (s *Service) PutUserPolicy(ctx context.Context, in *iam.PutUserPolicyInput,
 		return nil, err
 	}
 	err := s.updateUser(ctx, in.UserName, func(_ *store.Tx, u *user) error {
-		return u.putInline(userHolder, *in.PolicyName, *in.PolicyDocument)
+		return u.putInline(ctx, userHolder, *in.PolicyName, *in.PolicyDocument)
 	})
 	return answer(&iam.PutUserPolicyOutput{}, err)
 }
@@ -73,7 +73,7 @@ func (s *Service) DetachUserPolicy(ctx context.Context, in *iam.DetachUserPolicy
 	if err := checkPolicyARN(in.PolicyArn); err != nil {
 		return nil, err
 	}
-	err := s.updateUser(ctx, in.UserName, func(_ *store.Tx, u *user) error { return u.detach(*in.PolicyArn) })
+	err := s.updateUser(ctx, in.UserName, func(_ *store.Tx, u *user) error { return u.detach(ctx, *in.PolicyArn) })
 	return answer(&iam.DetachUserPolicyOutput{}, err)
 }
 

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -133,11 +134,15 @@ func pathOf(v *string) (string, error) {
 	return *v, nil
 }
 
-// checkARN tells malformed ARNs from those of things that do not exist.
-func checkARN(arn string) error {
+// checkARN tells malformed ARNs and those of other partitions from those of
+// things that do not exist.
+func checkARN(ctx context.Context, arn string) error {
 	a, err := awsid.ParseARN(arn)
 	if err != nil || a.Service != "iam" {
 		return &types.InvalidInputException{Message: aws.String("ARN " + arn + " is not valid.")}
+	}
+	if a.Partition != scopeOf(ctx).Partition() {
+		return validationError("Invalid ARN partition")
 	}
 	return nil
 }
@@ -158,9 +163,9 @@ func decodeDocument(doc string) string {
 }
 
 // identityPolicy checks a document for use as an identity policy.
-func identityPolicy(doc string) (string, error) {
+func identityPolicy(ctx context.Context, doc string) (string, error) {
 	doc = decodeDocument(doc)
-	if _, err := policy.Validate(doc, policy.Identity); err != nil {
+	if _, err := policy.Validate(doc, policy.Identity, scopeOf(ctx).Partition()); err != nil {
 		return "", malformed(err)
 	}
 	return doc, nil

@@ -122,7 +122,7 @@ func (s *Service) newGrant(ctx context.Context, in *kms.CreateGrantInput) (*gran
 	who := awsid.CallerFrom(ctx)
 	g := &grant{
 		ID: awsid.Hex(64), Name: aws.ToString(in.Name), Grantee: aws.ToString(in.GranteePrincipal), Retiring: aws.ToString(in.RetiringPrincipal),
-		Operations: in.Operations, Constraints: in.Constraints, Created: s.now(), Issuer: "arn:aws:iam::" + who.Account + ":root",
+		Operations: in.Operations, Constraints: in.Constraints, Created: s.now(), Issuer: who.RootARN(),
 	}
 	if g.Grantee == "" {
 		g.Grantee = *in.GranteeServicePrincipal
@@ -131,7 +131,7 @@ func (s *Service) newGrant(ctx context.Context, in *kms.CreateGrantInput) (*gran
 		g.Retiring = aws.ToString(in.RetiringServicePrincipal)
 	}
 	for _, p := range []string{g.Grantee, g.Retiring} {
-		if p != "" && !servicePattern.MatchString(p) && !s.validPrincipal(ctx, who.Account, p) {
+		if p != "" && !servicePattern.MatchString(p) && !s.validPrincipal(ctx, who.Scope, p) {
 			return nil, &types.InvalidArnException{Message: aws.String("ARN does not refer to a valid principal: " + p)}
 		}
 	}

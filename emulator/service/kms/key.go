@@ -20,7 +20,7 @@ func (s *Service) CreateKey(ctx context.Context, in *kms.CreateKeyInput, _ ...fu
 	}
 	k.Created = s.now()
 	if in.Policy == nil {
-		k.Policy = defaultPolicy(k.Scope.Account)
+		k.Policy = defaultPolicy(k.Scope)
 	} else if err := s.checkPolicy(ctx, k, *in.Policy, in.BypassPolicyLockoutSafetyCheck); err != nil {
 		return nil, err
 	} else {

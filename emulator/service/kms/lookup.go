@@ -28,7 +28,7 @@ func parseName(region, id string) (name, error) {
 	rest := id
 	if strings.HasPrefix(id, "arn:") {
 		a, err := awsid.ParseARN(id)
-		if err != nil || a.Service != "kms" || a.Partition != awsid.Partition {
+		if err != nil || a.Service != "kms" || a.Partition != awsid.PartitionOf(region) {
 			return n, &types.InvalidArnException{Message: aws.String("Invalid arn " + id)}
 		}
 		if a.Region != region {

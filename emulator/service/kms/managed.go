@@ -77,7 +77,7 @@ func managedPolicy(sc awsid.Scope, service, what string) string {
     "Resource" : "*",
     "Condition" : {
       "StringEquals" : {
-        "kms:ViaService" : "%[3]s.%[4]s.amazonaws.com",
+        "kms:ViaService" : "%[3]s.%[4]s.%[6]s",
         "kms:CallerAccount" : "%[5]s"
       }
     }
@@ -85,10 +85,10 @@ func managedPolicy(sc awsid.Scope, service, what string) string {
     "Sid" : "Allow direct access to key metadata to the account",
     "Effect" : "Allow",
     "Principal" : {
-      "AWS" : "arn:aws:iam::%[5]s:root"
+      "AWS" : "%[7]s"
     },
     "Action" : [ "kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant" ],
     "Resource" : "*"
   } ]
-}`, service, what, via, sc.Region, sc.Account)
+}`, service, what, via, sc.Region, sc.Account, sc.DNSSuffix(), sc.RootARN())
 }

@@ -15,20 +15,26 @@ import (
 
 var regionPattern = regexp.MustCompile(`^([a-z]+-){2,3}\d+$`)
 
-func checkRegion(id *string, member string, region *string) error {
+func checkRegion(ctx context.Context, id *string, member string, region *string) error {
 	var c checks
 	c.text("keyId", id, 1, 2048)
 	c.text(member, region, 1, 32)
 	if region != nil && !regionPattern.MatchString(*region) {
 		c.add(quoted(*region), member, `Member must satisfy regular expression pattern: ^([a-z]+-){2,3}\d+$`)
 	}
-	return c.err()
+	if err := c.err(); err != nil {
+		return err
+	}
+	if home := awsid.CallerFrom(ctx).Partition(); awsid.PartitionOf(*region) != home {
+		return validation("The region %s is not in the partition %s of the key.", *region, home)
+	}
+	return nil
 }
 
 // ReplicateKey implements the operation. The answer says Creating, as KMS's does;
 // the replica can be used at once.
 func (s *Service) ReplicateKey(ctx context.Context, in *kms.ReplicateKeyInput, _ ...func(*kms.Options)) (*kms.ReplicateKeyOutput, error) {
-	if err := checkRegion(in.KeyId, "replicaRegion", in.ReplicaRegion); err != nil {
+	if err := checkRegion(ctx, in.KeyId, "replicaRegion", in.ReplicaRegion); err != nil {
 		return nil, err
 	}
 	var c checks
@@ -47,7 +53,7 @@ func (s *Service) ReplicateKey(ctx context.Context, in *kms.ReplicateKeyInput, _
 		if keys.Get(tx, r.Scope, r.ID) != nil {
 			return &types.AlreadyExistsException{Message: aws.String("A key with the ARN " + r.arn() + " already exists")}
 		}
-		r.Description, r.Policy, r.RotationDays = aws.ToString(in.Description), defaultPolicy(r.Scope.Account), 0
+		r.Description, r.Policy, r.RotationDays = aws.ToString(in.Description), defaultPolicy(r.Scope), 0
 		if in.Policy != nil {
 			if err := s.checkPolicy(ctx, &r, *in.Policy, in.BypassPolicyLockoutSafetyCheck); err != nil {
 				return err
@@ -71,7 +77,7 @@ func (s *Service) ReplicateKey(ctx context.Context, in *kms.ReplicateKeyInput, _
 
 // UpdatePrimaryRegion implements the operation: primary and replica change places.
 func (s *Service) UpdatePrimaryRegion(ctx context.Context, in *kms.UpdatePrimaryRegionInput, _ ...func(*kms.Options)) (*kms.UpdatePrimaryRegionOutput, error) {
-	if err := checkRegion(in.KeyId, "primaryRegion", in.PrimaryRegion); err != nil {
+	if err := checkRegion(ctx, in.KeyId, "primaryRegion", in.PrimaryRegion); err != nil {
 		return nil, err
 	}
 	err := s.change(ctx, "UpdatePrimaryRegion", *in.KeyId, func(tx *store.Tx, k *key) error {

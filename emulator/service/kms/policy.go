@@ -23,7 +23,7 @@ const (
 )
 
 // defaultPolicy is that of a key made through the API without one.
-func defaultPolicy(account string) string {
+func defaultPolicy(sc awsid.Scope) string {
 	return fmt.Sprintf(`{
   "Version" : "2012-10-17",
   "Id" : "key-default-1",
@@ -31,12 +31,12 @@ func defaultPolicy(account string) string {
     "Sid" : "Enable IAM User Permissions",
     "Effect" : "Allow",
     "Principal" : {
-      "AWS" : "arn:aws:iam::%s:root"
+      "AWS" : "%s"
     },
     "Action" : "kms:*",
     "Resource" : "*"
   } ]
-}`, account)
+}`, sc.RootARN())
 }
 
 func malformed(text string) error { return &types.MalformedPolicyDocumentException{Message: &text} }
@@ -55,7 +55,7 @@ func (s *Service) checkPolicy(ctx context.Context, k *key, doc string, bypass bo
 		return malformed(err.Error())
 	}
 	for _, st := range d.Statements {
-		if err := s.checkStatement(ctx, k.Scope.Account, st); err != nil {
+		if err := s.checkStatement(ctx, k.Scope, st); err != nil {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (s *Service) checkPolicy(ctx context.Context, k *key, doc string, bypass bo
 	return nil
 }
 
-func (s *Service) checkStatement(ctx context.Context, account string, st policy.Statement) error {
+func (s *Service) checkStatement(ctx context.Context, home awsid.Scope, st policy.Statement) error {
 	p := st.Principal
 	if p == nil {
 		p = st.NotPrincipal
@@ -84,7 +84,7 @@ func (s *Service) checkStatement(ctx context.Context, account string, st policy.
 		return malformed("Policy contains a statement with no resource.")
 	}
 	for _, arn := range p.AWS {
-		if !s.validPrincipal(ctx, account, arn) {
+		if !s.validPrincipal(ctx, home, arn) {
 			return malformed("Policy contains a statement with one or more invalid principals.")
 		}
 	}
@@ -97,7 +97,7 @@ func (s *Service) checkStatement(ctx context.Context, account string, st policy.
 }
 
 var (
-	principalPattern = regexp.MustCompile(`^arn:aws:(iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]+)|sts::[0-9]{12}:(assumed-role/[\w+=,.@-]+/[\w+=,.@-]+|federated-user/[\w+=,.@-]+))$`)
+	principalPattern = regexp.MustCompile(`^arn:aws[a-z-]*:(iam::[0-9]{12}:(root|(user|role)/[\w+=,.@/-]+)|sts::[0-9]{12}:(assumed-role/[\w+=,.@-]+/[\w+=,.@-]+|federated-user/[\w+=,.@-]+))$`)
 	accountPattern   = regexp.MustCompile(`^[0-9]{12}$`)
 	uniqueIDPattern  = regexp.MustCompile(`^A[A-Z]{3}[A-Z0-9]{12,}$`)
 )
@@ -105,7 +105,7 @@ var (
 // validPrincipal asks for principals of the key's own account only: what other
 // accounts have is not always in the emulator. Service-linked roles count as there,
 // for AWS makes them long before anybody writes a key policy with them.
-func (s *Service) validPrincipal(ctx context.Context, account, v string) bool {
+func (s *Service) validPrincipal(ctx context.Context, home awsid.Scope, v string) bool {
 	if v == "*" || accountPattern.MatchString(v) || uniqueIDPattern.MatchString(v) {
 		return true
 	}
@@ -113,19 +113,20 @@ func (s *Service) validPrincipal(ctx context.Context, account, v string) bool {
 		return false
 	}
 	a, err := awsid.ParseARN(v)
-	if err != nil {
+	if err != nil || a.Partition != home.Partition() {
 		return false
 	}
-	own := a.Account == account && a.Resource != "root" && !strings.HasPrefix(a.Resource, "role/aws-service-role/")
+	own := a.Account == home.Account && a.Resource != "root" && !strings.HasPrefix(a.Resource, "role/aws-service-role/")
 	return !own || s.principals == nil || s.principals.PrincipalExists(ctx, v)
 }
 
 // principalOf is the caller as policies see it.
 func principalOf(who awsid.Caller) policy.Principal {
 	p := policy.Principal{ARN: who.ARN, UserID: who.UserID, Account: who.Account}
-	if rest, ok := strings.CutPrefix(who.ARN, "arn:aws:sts::"+who.Account+":assumed-role/"); ok {
+	global := who.Scope.Global()
+	if rest, ok := strings.CutPrefix(who.ARN, global.ARN("sts", "assumed-role/")); ok {
 		role, _, _ := strings.Cut(rest, "/")
-		p.RoleARN = "arn:aws:iam::" + who.Account + ":role/" + role
+		p.RoleARN = global.ARN("iam", "role/"+role)
 	}
 	return p
 }

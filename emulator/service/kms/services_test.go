@@ -6,6 +6,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 )
 
 func TestServiceMayUse(t *testing.T) {
@@ -14,7 +16,7 @@ func TestServiceMayUse(t *testing.T) {
 	group := map[string]string{"aws:logs:arn": "arn:aws:logs:eu-west-1:111122223333:log-group:g"}
 	plain := w.create()
 	// The statement of CloudWatch Logs User Guide, "Encrypt log data using KMS".
-	policy := strings.TrimSuffix(strings.TrimSpace(defaultPolicy(account)), "]\n}") + `, {"Effect":"Allow","Principal":{"Service":"` + logs + `"},
+	policy := strings.TrimSuffix(strings.TrimSpace(defaultPolicy(awsid.Scope{Account: account})), "]\n}") + `, {"Effect":"Allow","Principal":{"Service":"` + logs + `"},
 		"Action":["kms:Encrypt*","kms:Decrypt*","kms:ReEncrypt*","kms:GenerateDataKey*","kms:Describe*"],"Resource":"*",
 		"Condition":{"ArnEquals":{"kms:EncryptionContext:aws:logs:arn":"arn:aws:logs:eu-west-1:111122223333:log-group:g"}}}]}`
 	open := w.create(func(in *kms.CreateKeyInput) { in.Policy = aws.String(policy) })

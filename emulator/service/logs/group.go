@@ -62,7 +62,7 @@ func (s *Service) checkKey(ctx context.Context, group, key string) error {
 	}
 	sc := awsid.CallerFrom(ctx).Scope
 	arn := groupARN(sc, group)
-	if !s.keys.ServiceMayUse(ctx, "logs."+sc.Region+".amazonaws.com", key, map[string]string{"aws:logs:arn": arn}) {
+	if !s.keys.ServiceMayUse(ctx, "logs."+sc.Region+"."+sc.DNSSuffix(), key, map[string]string{"aws:logs:arn": arn}) {
 		return &types.AccessDeniedException{Message: aws.String("The specified KMS key does not exist or is not allowed to be used with Arn '" + arn + "'")}
 	}
 	return nil
@@ -227,7 +227,7 @@ func identifiedGroup(ctx context.Context, id string) (string, error) {
 	if err != nil || !ok || a.Service != "logs" {
 		return "", invalid("The specified ARN %s is not the ARN of a log group.", id)
 	}
-	if a.Account != who.Account || a.Region != who.Region {
+	if a.Partition != who.Partition() || a.Account != who.Account || a.Region != who.Region {
 		return "", noGroup()
 	}
 	return strings.TrimSuffix(name, ":*"), nil

@@ -184,10 +184,10 @@ func checkRedrive(r store.Reader, q *queue, name types.QueueAttributeName, v str
 // parseARN splits a queue's ARN.
 func parseARN(s string) (awsid.Scope, string, bool) {
 	a, err := awsid.ParseARN(s)
-	if err != nil || a.Service != "sqs" || a.Account == "" || a.Region == "" {
+	if err != nil || a.Service != "sqs" || a.Account == "" || a.Region == "" || !a.In(a.Scope()) {
 		return awsid.Scope{}, "", false
 	}
-	return awsid.Scope{Account: a.Account, Region: a.Region}, a.Resource, true
+	return a.Scope(), a.Resource, true
 }
 
 // shown are all attributes that a queue has, but for the counts.

@@ -16,8 +16,8 @@ import (
 
 // onHandles runs f for messages by their receipt handles, in one transaction. f
 // gets nil for a message that is gone. Its errors are per handle.
-func (s *Service) onHandles(ctx context.Context, queueURL *string, handles []*string, f func(tx *store.Tx, q *queue, m *message, receipt string, i int) error) ([]error, error) {
-	sc, name, err := locate(ctx, queueURL)
+func (s *Service) onHandles(ctx context.Context, queueURL *string, action string, handles []*string, f func(tx *store.Tx, q *queue, m *message, receipt string, i int) error) ([]error, error) {
+	sc, name, err := s.locate(ctx, queueURL, action)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (s *Service) remove(tx *store.Tx, q *queue, m *message, receipt string) err
 
 // DeleteMessage implements the operation.
 func (s *Service) DeleteMessage(ctx context.Context, in *sqs.DeleteMessageInput, _ ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error) {
-	err := one(s.onHandles(ctx, in.QueueUrl, []*string{in.ReceiptHandle}, func(tx *store.Tx, q *queue, m *message, receipt string, _ int) error {
+	err := one(s.onHandles(ctx, in.QueueUrl, "DeleteMessage", []*string{in.ReceiptHandle}, func(tx *store.Tx, q *queue, m *message, receipt string, _ int) error {
 		return s.remove(tx, q, m, receipt)
 	}))
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *Service) DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageB
 	if err := checkBatch("DeleteMessageBatchRequestEntry", ids); err != nil {
 		return nil, err
 	}
-	errs, err := s.onHandles(ctx, in.QueueUrl, handles, func(tx *store.Tx, q *queue, m *message, receipt string, _ int) error {
+	errs, err := s.onHandles(ctx, in.QueueUrl, "DeleteMessage", handles, func(tx *store.Tx, q *queue, m *message, receipt string, _ int) error {
 		return s.remove(tx, q, m, receipt)
 	})
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *Service) ChangeMessageVisibility(ctx context.Context, in *sqs.ChangeMes
 	if err := checkVisibility(in.VisibilityTimeout); err != nil {
 		return nil, err
 	}
-	err := one(s.onHandles(ctx, in.QueueUrl, []*string{in.ReceiptHandle}, func(tx *store.Tx, q *queue, m *message, receipt string, _ int) error {
+	err := one(s.onHandles(ctx, in.QueueUrl, "ChangeMessageVisibility", []*string{in.ReceiptHandle}, func(tx *store.Tx, q *queue, m *message, receipt string, _ int) error {
 		return s.hide(tx, q, m, receipt, in.VisibilityTimeout)
 	}))
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *Service) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.Chan
 	if err := checkBatch("ChangeMessageVisibilityBatchRequestEntry", ids); err != nil {
 		return nil, err
 	}
-	errs, err := s.onHandles(ctx, in.QueueUrl, handles, func(tx *store.Tx, q *queue, m *message, receipt string, i int) error {
+	errs, err := s.onHandles(ctx, in.QueueUrl, "ChangeMessageVisibility", handles, func(tx *store.Tx, q *queue, m *message, receipt string, i int) error {
 		if err := checkVisibility(in.Entries[i].VisibilityTimeout); err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func (s *Service) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.Chan
 
 // ListDeadLetterSourceQueues implements the operation.
 func (s *Service) ListDeadLetterSourceQueues(ctx context.Context, in *sqs.ListDeadLetterSourceQueuesInput, _ ...func(*sqs.Options)) (*sqs.ListDeadLetterSourceQueuesOutput, error) {
-	q, err := find(ctx, s.store, in.QueueUrl)
+	q, err := s.find(ctx, in.QueueUrl, "ListDeadLetterSourceQueues")
 	if err != nil {
 		return nil, err
 	}

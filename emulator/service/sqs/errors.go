@@ -42,3 +42,8 @@ func attributeValue(name, reason string) error {
 func noResource(parameter string) error {
 	return &types.ResourceNotFoundException{Message: aws.String("The resource that you specified for the " + parameter + " parameter doesn't exist.")}
 }
+
+// denied refuses another account's queue. It is no type of the model.
+func denied(queueURL string) error {
+	return &smithy.GenericAPIError{Code: "AccessDenied", Message: "Access to the resource " + queueURL + " is denied.", Fault: smithy.FaultClient}
+}

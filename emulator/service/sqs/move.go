@@ -33,7 +33,7 @@ func (t *moveTask) handle() string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-func byARN(r store.Reader, arn *string, parameter string) (*queue, error) {
+func byARN(ctx context.Context, r store.Reader, arn *string, parameter string) (*queue, error) {
 	if aws.ToString(arn) == "" {
 		return nil, missing(parameter)
 	}
@@ -42,7 +42,7 @@ func byARN(r store.Reader, arn *string, parameter string) (*queue, error) {
 		return nil, invalid("You must use this format to specify the %s: arn:<partition>:<service>:<region>:<account-id>:<resource-id>", parameter)
 	}
 	q := queues.Get(r, sc, name)
-	if q == nil {
+	if q == nil || sc != awsid.CallerFrom(ctx).Scope {
 		return nil, noResource(parameter)
 	}
 	return q, nil
@@ -50,7 +50,7 @@ func byARN(r store.Reader, arn *string, parameter string) (*queue, error) {
 
 // StartMessageMoveTask implements the operation.
 func (s *Service) StartMessageMoveTask(ctx context.Context, in *sqs.StartMessageMoveTaskInput, _ ...func(*sqs.Options)) (*sqs.StartMessageMoveTaskOutput, error) {
-	source, err := byARN(s.store, in.SourceArn, "SourceArn")
+	source, err := byARN(ctx, s.store, in.SourceArn, "SourceArn")
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s *Service) StartMessageMoveTask(ctx context.Context, in *sqs.StartMessage
 		return nil, invalid("Source queue must be configured as a Dead Letter Queue.")
 	}
 	if in.DestinationArn != nil {
-		if _, err := byARN(s.store, in.DestinationArn, "DestinationArn"); err != nil {
+		if _, err := byARN(ctx, s.store, in.DestinationArn, "DestinationArn"); err != nil {
 			return nil, err
 		}
 	}
@@ -114,7 +114,7 @@ func (s *Service) move(tx *store.Tx, source *queue, key, to string) bool {
 
 // ListMessageMoveTasks implements the operation.
 func (s *Service) ListMessageMoveTasks(ctx context.Context, in *sqs.ListMessageMoveTasksInput, _ ...func(*sqs.Options)) (*sqs.ListMessageMoveTasksOutput, error) {
-	source, err := byARN(s.store, in.SourceArn, "SourceArn")
+	source, err := byARN(ctx, s.store, in.SourceArn, "SourceArn")
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (s *Service) ListMessageMoveTasks(ctx context.Context, in *sqs.ListMessageM
 }
 
 // CancelMessageMoveTask implements the operation.
-func (s *Service) CancelMessageMoveTask(_ context.Context, in *sqs.CancelMessageMoveTaskInput, _ ...func(*sqs.Options)) (*sqs.CancelMessageMoveTaskOutput, error) {
+func (s *Service) CancelMessageMoveTask(ctx context.Context, in *sqs.CancelMessageMoveTaskInput, _ ...func(*sqs.Options)) (*sqs.CancelMessageMoveTaskOutput, error) {
 	if aws.ToString(in.TaskHandle) == "" {
 		return nil, missing("TaskHandle")
 	}
@@ -144,7 +144,7 @@ func (s *Service) CancelMessageMoveTask(_ context.Context, in *sqs.CancelMessage
 	if err != nil || json.Unmarshal(b, &h) != nil || h.TaskID == "" {
 		return nil, invalid("Value for parameter TaskHandle is invalid.")
 	}
-	source, err := byARN(s.store, &h.SourceARN, "SourceArn")
+	source, err := byARN(ctx, s.store, &h.SourceARN, "SourceArn")
 	if err != nil {
 		return nil, err
 	}

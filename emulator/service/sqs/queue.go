@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	iampolicy "github.com/ekslocal/ekslocal/emulator/policy"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -42,13 +43,13 @@ func checkName(name string, fifo bool) error {
 func (q *queue) url(ctx context.Context) *string {
 	base := awsid.CallerFrom(ctx).Endpoint
 	if base == "" {
-		base = "https://sqs." + q.Scope.Region + ".amazonaws.com"
+		base = "https://sqs." + q.Scope.Region + "." + q.Scope.DNSSuffix()
 	}
 	return aws.String(base + "/" + q.Scope.Account + "/" + q.Name)
 }
 
-// locate reads a queue's account and name off its URL, whatever host that has.
-func locate(ctx context.Context, queueURL *string) (awsid.Scope, string, error) {
+// parseURL reads a queue's account and name off its URL, whatever host that has.
+func parseURL(ctx context.Context, queueURL *string) (awsid.Scope, string, error) {
 	sc := awsid.CallerFrom(ctx).Scope
 	if aws.ToString(queueURL) == "" {
 		return sc, "", missing("QueueUrl")
@@ -68,13 +69,40 @@ func locate(ctx context.Context, queueURL *string) (awsid.Scope, string, error) 
 	return sc, p[len(p)-1], nil
 }
 
+// ownerOnly are the actions that no policy gives to other accounts ("Amazon SQS
+// Developer Guide", basic examples of policies: limitations).
+var ownerOnly = []string{
+	"AddPermission", "DeleteQueue", "ListQueueTags", "RemovePermission", "SetQueueAttributes", "TagQueue", "UntagQueue",
+}
+
+// locate reads a queue's account and name off its URL, for an action that the
+// caller's account may do to it: to its own queue, or to one whose policy says so.
+func (s *Service) locate(ctx context.Context, queueURL *string, action string) (awsid.Scope, string, error) {
+	sc, name, err := parseURL(ctx, queueURL)
+	who := awsid.CallerFrom(ctx)
+	if err != nil || sc.Account == who.Account {
+		return sc, name, err
+	}
+	q := queues.Get(s.store, sc, name)
+	if q == nil {
+		return sc, name, noQueue()
+	}
+	doc, err := iampolicy.Parse(q.Attributes["Policy"])
+	if err != nil || slices.Contains(ownerOnly, action) || doc.Evaluate(iampolicy.Request{
+		Principal: iampolicy.Principal{ARN: who.ARN, UserID: who.UserID, Account: who.Account}, Action: "sqs:" + action, Resource: q.arn(),
+	}) != iampolicy.Allowed {
+		return sc, name, denied(*queueURL)
+	}
+	return sc, name, nil
+}
+
 // find returns the queue of a URL.
-func find(ctx context.Context, r store.Reader, queueURL *string) (*queue, error) {
-	sc, name, err := locate(ctx, queueURL)
+func (s *Service) find(ctx context.Context, queueURL *string, action string) (*queue, error) {
+	sc, name, err := s.locate(ctx, queueURL, action)
 	if err != nil {
 		return nil, err
 	}
-	q := queues.Get(r, sc, name)
+	q := queues.Get(s.store, sc, name)
 	if q == nil {
 		return nil, noQueue()
 	}
@@ -82,8 +110,8 @@ func find(ctx context.Context, r store.Reader, queueURL *string) (*queue, error)
 }
 
 // edit changes a queue's record.
-func (s *Service) edit(ctx context.Context, queueURL *string, f func(tx *store.Tx, q *queue) error) (*queue, error) {
-	sc, name, err := locate(ctx, queueURL)
+func (s *Service) edit(ctx context.Context, queueURL *string, action string, f func(tx *store.Tx, q *queue) error) (*queue, error) {
+	sc, name, err := s.locate(ctx, queueURL, action)
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +184,9 @@ func (s *Service) GetQueueUrl(ctx context.Context, in *sqs.GetQueueUrlInput, _ .
 	if q == nil {
 		return nil, noQueue()
 	}
+	if _, _, err := s.locate(ctx, q.url(ctx), "GetQueueUrl"); err != nil {
+		return nil, err
+	}
 	return &sqs.GetQueueUrlOutput{QueueUrl: q.url(ctx)}, nil
 }
 
@@ -208,7 +239,7 @@ func (s *Service) SetQueueAttributes(ctx context.Context, in *sqs.SetQueueAttrib
 	if in.Attributes == nil {
 		return nil, missing("Attributes")
 	}
-	_, err := s.edit(ctx, in.QueueUrl, func(tx *store.Tx, q *queue) error {
+	_, err := s.edit(ctx, in.QueueUrl, "SetQueueAttributes", func(tx *store.Tx, q *queue) error {
 		q.Modified = s.clock.Now().UTC()
 		return setAttributes(tx, q, in.Attributes)
 	})
@@ -220,7 +251,7 @@ func (s *Service) SetQueueAttributes(ctx context.Context, in *sqs.SetQueueAttrib
 
 // GetQueueAttributes implements the operation.
 func (s *Service) GetQueueAttributes(ctx context.Context, in *sqs.GetQueueAttributesInput, _ ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error) {
-	q, err := find(ctx, s.store, in.QueueUrl)
+	q, err := s.find(ctx, in.QueueUrl, "GetQueueAttributes")
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +302,7 @@ func (s *Service) counts(q *queue) map[string]string {
 
 // DeleteQueue implements the operation.
 func (s *Service) DeleteQueue(ctx context.Context, in *sqs.DeleteQueueInput, _ ...func(*sqs.Options)) (*sqs.DeleteQueueOutput, error) {
-	sc, name, err := locate(ctx, in.QueueUrl)
+	sc, name, err := s.locate(ctx, in.QueueUrl, "DeleteQueue")
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +338,7 @@ func (s *Service) drop(ctx context.Context, q *queue) {
 
 // PurgeQueue implements the operation.
 func (s *Service) PurgeQueue(ctx context.Context, in *sqs.PurgeQueueInput, _ ...func(*sqs.Options)) (*sqs.PurgeQueueOutput, error) {
-	q, err := s.edit(ctx, in.QueueUrl, func(_ *store.Tx, q *queue) error {
+	q, err := s.edit(ctx, in.QueueUrl, "PurgeQueue", func(_ *store.Tx, q *queue) error {
 		now := s.clock.Now().UTC()
 		if now.Sub(q.Purged).Seconds() < 60 {
 			return &types.PurgeQueueInProgress{Message: aws.String("Only one PurgeQueue operation on " + q.Name + " is allowed every 60 seconds.")}

@@ -28,8 +28,8 @@ type receive struct {
 	wait       *time.Duration // nil: the queue's
 }
 
-func newReceive(ctx context.Context, in *sqs.ReceiveMessageInput) (*receive, error) {
-	sc, name, err := locate(ctx, in.QueueUrl)
+func (s *Service) newReceive(ctx context.Context, in *sqs.ReceiveMessageInput) (*receive, error) {
+	sc, name, err := s.locate(ctx, in.QueueUrl, "ReceiveMessage")
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func checkVisibility(seconds int32) error {
 // ReceiveMessage implements the operation. It waits for messages as long as the
 // request, or else the queue, says.
 func (s *Service) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, _ ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
-	r, err := newReceive(ctx, in)
+	r, err := s.newReceive(ctx, in)
 	if err != nil {
 		return nil, err
 	}

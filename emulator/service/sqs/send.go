@@ -35,7 +35,7 @@ func (s *Service) SendMessage(ctx context.Context, in *sqs.SendMessageInput, _ .
 		},
 		delayed: in.DelaySeconds != 0 || sent(ctx, "DelaySeconds"), sender: awsid.CallerFrom(ctx).UserID,
 	}
-	sc, name, err := locate(ctx, in.QueueUrl)
+	sc, name, err := s.locate(ctx, in.QueueUrl, "SendMessage")
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +258,7 @@ func (s *Service) Deliver(tx *store.Tx, queueARN, sender, body, group string) er
 
 // SendMessageBatch implements the operation.
 func (s *Service) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	sc, name, err := locate(ctx, in.QueueUrl)
+	sc, name, err := s.locate(ctx, in.QueueUrl, "SendMessage")
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -40,7 +41,7 @@ func (s *Service) TagQueue(ctx context.Context, in *sqs.TagQueueInput, _ ...func
 	if in.Tags == nil {
 		return nil, missing("Tags")
 	}
-	_, err := s.edit(ctx, in.QueueUrl, func(_ *store.Tx, q *queue) error {
+	_, err := s.edit(ctx, in.QueueUrl, "TagQueue", func(_ *store.Tx, q *queue) error {
 		q.Tags = clone(q.Tags)
 		maps.Copy(q.Tags, in.Tags)
 		return checkTags(q.Tags)
@@ -56,7 +57,7 @@ func (s *Service) UntagQueue(ctx context.Context, in *sqs.UntagQueueInput, _ ...
 	if in.TagKeys == nil {
 		return nil, missing("TagKeys")
 	}
-	_, err := s.edit(ctx, in.QueueUrl, func(_ *store.Tx, q *queue) error {
+	_, err := s.edit(ctx, in.QueueUrl, "UntagQueue", func(_ *store.Tx, q *queue) error {
 		for _, k := range in.TagKeys {
 			delete(q.Tags, k)
 		}
@@ -70,7 +71,7 @@ func (s *Service) UntagQueue(ctx context.Context, in *sqs.UntagQueueInput, _ ...
 
 // ListQueueTags implements the operation.
 func (s *Service) ListQueueTags(ctx context.Context, in *sqs.ListQueueTagsInput, _ ...func(*sqs.Options)) (*sqs.ListQueueTagsOutput, error) {
-	q, err := find(ctx, s.store, in.QueueUrl)
+	q, err := s.find(ctx, in.QueueUrl, "ListQueueTags")
 	if err != nil {
 		return nil, err
 	}
@@ -145,9 +146,9 @@ func (s *Service) AddPermission(ctx context.Context, in *sqs.AddPermissionInput,
 		actions = append(actions, "SQS:"+a)
 	}
 	for _, a := range in.AWSAccountIds {
-		principals = append(principals, "arn:aws:iam::"+a+":root")
+		principals = append(principals, awsid.GlobalScope(awsid.CallerFrom(ctx).Partition(), a).RootARN())
 	}
-	_, err := s.edit(ctx, in.QueueUrl, func(_ *store.Tx, q *queue) error {
+	_, err := s.edit(ctx, in.QueueUrl, "AddPermission", func(_ *store.Tx, q *queue) error {
 		p := q.policy()
 		if p.index(*in.Label) >= 0 {
 			return invalidValue(*in.Label, "Label", "Already exists.")
@@ -170,7 +171,7 @@ func (s *Service) RemovePermission(ctx context.Context, in *sqs.RemovePermission
 	if aws.ToString(in.Label) == "" {
 		return nil, missing("Label")
 	}
-	_, err := s.edit(ctx, in.QueueUrl, func(_ *store.Tx, q *queue) error {
+	_, err := s.edit(ctx, in.QueueUrl, "RemovePermission", func(_ *store.Tx, q *queue) error {
 		p := q.policy()
 		i := p.index(*in.Label)
 		if i < 0 {

@@ -20,7 +20,7 @@ import (
 func splitSelector(sc awsid.Scope, name string) (string, string) {
 	if a, err := awsid.ParseARN(name); err == nil && a.Service == "ssm" {
 		rest, ok := strings.CutPrefix(a.Resource, "parameter")
-		if !ok || a.Region != sc.Region || a.Account != sc.Account && a.Account != "" {
+		if !ok || a.Partition != sc.Partition() || a.Region != sc.Region || a.Account != sc.Account && a.Account != "" {
 			return name, ""
 		}
 		bare, sel, _ := strings.Cut(rest, ":")

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/fixtures/images"
 	"github.com/ekslocal/ekslocal/fixtures/regions"
 )
@@ -56,7 +57,7 @@ func (c *catalogue) add(name, value, dataType string, modified time.Time) {
 	c.list = append(c.list, &version{
 		Name: name, Value: value, Type: typeString, Number: 1, Modified: modified, DataType: dataType, Tier: tierStandard,
 		// Public parameters belong to no account.
-		ARN: "arn:aws:ssm:" + c.region + "::parameter" + name,
+		ARN: awsid.Scope{Region: c.region}.ARN("ssm", "parameter"+name),
 	})
 }
 
@@ -129,12 +130,12 @@ func (c *catalogue) base() {
 
 func (c *catalogue) infrastructure() {
 	const root = "/aws/service/global-infrastructure/"
-	for _, r := range regions.All() {
+	for _, r := range regions.In(regions.PartitionOf(c.region).Name) {
 		base := root + "regions/" + r.Name
 		c.add(base, r.Name, "text", published)
-		c.add(base+"/domain", "amazonaws.com", "text", published)
+		c.add(base+"/domain", r.Partition().DNSSuffix, "text", published)
 		c.add(base+"/longName", r.Description, "text", published)
-		c.add(base+"/partition", "aws", "text", published)
+		c.add(base+"/partition", r.Partition().Name, "text", published)
 		for _, z := range r.Zones {
 			c.add(base+"/availability-zones/"+z.ID, z.ID, "text", published)
 			c.add(root+"availability-zones/"+z.ID, z.ID, "text", published)

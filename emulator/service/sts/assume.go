@@ -2,6 +2,7 @@ package sts
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +40,7 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 	}
 	caller := awsid.CallerFrom(ctx)
 	role, ok := s.role(ctx, *in.RoleArn)
-	if !ok {
+	if !ok || !inPartition(*in.RoleArn, caller.Partition()) {
 		return nil, notAuthorized(caller.ARN, "sts:AssumeRole", *in.RoleArn)
 	}
 	parent := sessions.Get(s.store, sessionScope, caller.AccessKeyID)
@@ -95,18 +96,29 @@ func (s *Service) role(ctx context.Context, arn string) (policy.Role, bool) {
 	if err != nil || a.Service != "iam" {
 		return policy.Role{}, false
 	}
-	return s.iam.RoleByARN(ctx, a.Account, arn)
+	return s.iam.RoleByARN(ctx, a.Scope(), arn)
+}
+
+// inPartition tells whether credentials of the partition are good for what arn
+// names: no trust reaches from one partition into another.
+func inPartition(arn, partition string) bool {
+	a, err := awsid.ParseARN(arn)
+	return err == nil && a.Partition == partition
 }
 
 // newSession makes a session of a role that nobody has been allowed yet.
 func (s *Service) newSession(role policy.Role, a assumption) (*session, error) {
-	doc, arns, err := a.sessionPolicies()
+	home, err := awsid.ParseARN(role.ARN)
+	if err != nil {
+		return nil, fmt.Errorf("role %s: %w", role.Name, err)
+	}
+	doc, arns, err := a.sessionPolicies(home.Partition)
 	if err != nil {
 		return nil, err
 	}
 	return &session{
 		Account: role.Account, RoleARN: role.ARN, Policy: doc, PolicyARNs: arns,
-		ARN:    "arn:" + awsid.Partition + ":sts::" + role.Account + ":assumed-role/" + role.Name + "/" + *a.sessionName,
+		ARN:    home.Scope().ARN("sts", "assumed-role/"+role.Name+"/"+*a.sessionName),
 		UserID: role.ID + ":" + *a.sessionName,
 	}, nil
 }
@@ -177,7 +189,7 @@ func (s *Service) question(ctx context.Context, caller awsid.Caller, role policy
 	case "assumed-role":
 		c["aws:principaltype"] = []string{"AssumedRole"}
 		name, _, _ := strings.Cut(rest, "/")
-		if from, ok := s.iam.Role(ctx, caller.Account, name); ok {
+		if from, ok := s.iam.Role(ctx, caller.Scope, name); ok {
 			p.RoleARN = from.ARN
 			c["aws:principalarn"] = []string{from.ARN}
 		}

@@ -94,21 +94,30 @@ func (s *Service) sweep(ctx context.Context) {
 	}
 }
 
+// scope is where the session's principal is. Its partition is the ARN's.
+func (v *session) scope() awsid.Scope {
+	a, err := awsid.ParseARN(v.ARN)
+	if err != nil {
+		return awsid.Scope{Account: v.Account}
+	}
+	return awsid.GlobalScope(a.Partition, v.Account)
+}
+
 // Key implements sigv4.Keys for temporary credentials. Expired ones are found:
 // the verifier tells them so.
-func (s *Service) Key(_ context.Context, id string) (sigv4.Key, bool) {
+func (s *Service) Key(_ context.Context, partition, id string) (sigv4.Key, bool) {
 	v := sessions.Get(s.store, sessionScope, id)
-	if v == nil {
+	if v == nil || v.scope().Partition() != partition {
 		return sigv4.Key{}, false
 	}
 	return sigv4.Key{
 		Secret: v.Secret, SessionToken: v.Token, Expires: v.Expires,
-		Caller: awsid.Caller{Scope: awsid.Scope{Account: v.Account}, ARN: v.ARN, UserID: v.UserID, AccessKeyID: v.ID},
+		Caller: awsid.Caller{Scope: v.scope(), ARN: v.ARN, UserID: v.UserID, AccessKeyID: v.ID},
 	}, true
 }
 
-func builtinKey(ctx context.Context, id string) (sigv4.Key, bool) {
-	return sigv4.Builtin{}.Key(ctx, id)
+func builtinKey(ctx context.Context, partition, id string) (sigv4.Key, bool) {
+	return sigv4.Builtin{}.Key(ctx, partition, id)
 }
 
 // now is STS's time: whole seconds.

@@ -18,13 +18,15 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
-// Directory is what STS asks IAM.
+// Directory is what STS asks IAM. Scopes stand for their account in their
+// partition.
 type Directory interface {
-	Role(ctx context.Context, account, name string) (policy.Role, bool)
-	RoleByARN(ctx context.Context, account, arn string) (policy.Role, bool)
-	OIDCProvider(ctx context.Context, account, issuer string) (policy.OIDCProvider, bool)
-	// KeyAccount tells which account a long-term access key belongs to.
-	KeyAccount(ctx context.Context, accessKeyID string) (string, bool)
+	Role(ctx context.Context, sc awsid.Scope, name string) (policy.Role, bool)
+	RoleByARN(ctx context.Context, sc awsid.Scope, arn string) (policy.Role, bool)
+	OIDCProvider(ctx context.Context, sc awsid.Scope, issuer string) (policy.OIDCProvider, bool)
+	// KeyAccount tells which account of the partition a long-term access key
+	// belongs to.
+	KeyAccount(ctx context.Context, partition, accessKeyID string) (string, bool)
 }
 
 // KeySource finds the public keys that an OpenID Connect issuer signs with.
@@ -81,14 +83,14 @@ func (s *Service) GetAccessKeyInfo(ctx context.Context, in *sts.GetAccessKeyInfo
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	id := *in.AccessKeyId
-	if account, ok := s.iam.KeyAccount(ctx, id); ok {
+	id, partition := *in.AccessKeyId, awsid.CallerFrom(ctx).Partition()
+	if account, ok := s.iam.KeyAccount(ctx, partition, id); ok {
 		return &sts.GetAccessKeyInfoOutput{Account: &account}, nil
 	}
-	if k := sessions.Get(s.store, sessionScope, id); k != nil {
+	if k := sessions.Get(s.store, sessionScope, id); k != nil && k.scope().Partition() == partition {
 		return &sts.GetAccessKeyInfoOutput{Account: &k.Account}, nil
 	}
-	if k, ok := builtinKey(ctx, id); ok {
+	if k, ok := builtinKey(ctx, partition, id); ok {
 		return &sts.GetAccessKeyInfoOutput{Account: &k.Caller.Account}, nil
 	}
 	return nil, validationError("Invalid AccessKeyId: " + id)

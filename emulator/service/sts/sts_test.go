@@ -38,29 +38,29 @@ var start = time.Date(2026, 5, 1, 10, 0, 0, 0, time.UTC)
 // directory is an IAM of fixed contents, keyed by ARN.
 type directory map[string]policy.Role
 
-func (d directory) RoleByARN(_ context.Context, account, arn string) (policy.Role, bool) {
+func (d directory) RoleByARN(_ context.Context, sc awsid.Scope, arn string) (policy.Role, bool) {
 	r, ok := d[arn]
-	return r, ok && r.Account == account
+	return r, ok && r.Account == sc.Account
 }
 
-func (d directory) Role(_ context.Context, account, name string) (policy.Role, bool) {
+func (d directory) Role(_ context.Context, sc awsid.Scope, name string) (policy.Role, bool) {
 	for _, r := range d {
-		if r.Account == account && r.Name == name {
+		if r.Account == sc.Account && r.Name == name {
 			return r, true
 		}
 	}
 	return policy.Role{}, false
 }
 
-func (d directory) OIDCProvider(_ context.Context, acct, iss string) (policy.OIDCProvider, bool) {
-	if acct != account || iss != issuer {
+func (d directory) OIDCProvider(_ context.Context, sc awsid.Scope, iss string) (policy.OIDCProvider, bool) {
+	if sc.Account != account || iss != issuer {
 		return policy.OIDCProvider{}, false
 	}
 	bare := strings.TrimPrefix(issuer, "https://")
 	return policy.OIDCProvider{ARN: "arn:aws:iam::" + account + ":oidc-provider/" + bare, Issuer: bare, ClientIDs: []string{"sts.amazonaws.com"}}, true
 }
 
-func (d directory) KeyAccount(_ context.Context, id string) (string, bool) {
+func (d directory) KeyAccount(_ context.Context, _, id string) (string, bool) {
 	return account, id == "AKIAEXAMPLE"
 }
 
@@ -134,7 +134,7 @@ func TestAssumeRole(t *testing.T) {
 	if !out.Credentials.Expiration.Equal(start.Add(time.Hour)) || !strings.HasPrefix(*out.Credentials.AccessKeyId, "ASIA") || len(*out.Credentials.AccessKeyId) != 20 || out.PackedPolicySize != nil {
 		t.Errorf("credentials = %+v", out)
 	}
-	k, ok := s.Key(ctx, *out.Credentials.AccessKeyId)
+	k, ok := s.Key(ctx, awsid.PartitionAWS, *out.Credentials.AccessKeyId)
 	if !ok || k.Secret != *out.Credentials.SecretAccessKey || k.SessionToken != *out.Credentials.SessionToken || !k.Expires.Equal(start.Add(time.Hour)) ||
 		k.Caller.ARN != *out.AssumedRoleUser.Arn || k.Caller.UserID != *out.AssumedRoleUser.AssumedRoleId || k.Caller.Account != account {
 		t.Errorf("Key = %+v, %v", k, ok)
@@ -150,7 +150,7 @@ func TestAssumeRole(t *testing.T) {
 	if _, err := s.GetSessionToken(ctx, &sts.GetSessionTokenInput{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := s.Key(ctx, *out.Credentials.AccessKeyId); ok {
+	if _, ok := s.Key(ctx, awsid.PartitionAWS, *out.Credentials.AccessKeyId); ok {
 		t.Error("a session that ended two hours ago is still kept")
 	}
 }

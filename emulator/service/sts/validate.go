@@ -119,10 +119,10 @@ func (a assumption) check(c *checks) {
 }
 
 // sessionPolicies checks the policies that narrow a session down.
-func (a assumption) sessionPolicies() (doc string, arns []string, err error) {
+func (a assumption) sessionPolicies(partition string) (doc string, arns []string, err error) {
 	if a.policy != nil {
 		doc = *a.policy
-		if _, err := policy.Validate(doc, policy.Identity); err != nil {
+		if _, err := policy.Validate(doc, policy.Identity, partition); err != nil {
 			return "", nil, &types.MalformedPolicyDocumentException{Message: aws.String(err.Error())}
 		}
 	}
@@ -131,7 +131,7 @@ func (a assumption) sessionPolicies() (doc string, arns []string, err error) {
 	}
 	for _, p := range a.policyARNs {
 		parsed, err := awsid.ParseARN(aws.ToString(p.Arn))
-		if err != nil || parsed.Service != "iam" || !strings.HasPrefix(parsed.Resource, "policy/") {
+		if err != nil || parsed.Service != "iam" || parsed.Partition != partition || !strings.HasPrefix(parsed.Resource, "policy/") {
 			return "", nil, validationError("Invalid policy ARN: " + aws.ToString(p.Arn))
 		}
 		arns = append(arns, *p.Arn)

@@ -31,7 +31,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	if err != nil || arn.Service != "iam" || !strings.HasPrefix(arn.Resource, "role/") {
 		return nil, validationError("Request ARN is invalid")
 	}
-	token, provider, err := s.identify(ctx, arn.Account, *in.WebIdentityToken)
+	token, provider, err := s.identify(ctx, arn.Scope(), *in.WebIdentityToken)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (t jwt) client() string {
 func invalidToken(msg string) error { return &types.InvalidIdentityTokenException{Message: &msg} }
 
 // identify verifies a token against the account's identity provider.
-func (s *Service) identify(ctx context.Context, account, raw string) (jwt, policy.OIDCProvider, error) {
+func (s *Service) identify(ctx context.Context, account awsid.Scope, raw string) (jwt, policy.OIDCProvider, error) {
 	fail := func(err error) (jwt, policy.OIDCProvider, error) { return jwt{}, policy.OIDCProvider{}, err }
 	t, err := parseJWT(raw)
 	if err != nil || t.claims.Issuer == "" {
