@@ -2,6 +2,7 @@ package authn
 
 import (
 	"bytes"
+	stdcmp "cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -50,7 +51,7 @@ func (w *world) Cluster(_ context.Context, id string) (Cluster, bool) {
 
 func (w *world) AccessEntry(_ context.Context, s awsid.Scope, cluster, arn string) (Entry, bool) {
 	e, ok := w.entries[arn]
-	return e, ok && s == home && cluster == w.cluster.Name
+	return e, ok && s == w.cluster.Scope && cluster == w.cluster.Name
 }
 
 func (w *world) AWSAuth(context.Context, string) (map[string]string, bool) {
@@ -106,7 +107,7 @@ func (w *world) presign(t testing.TB, keyID, cluster, endpoint string) string {
 	t.Helper()
 	k := w.keys[keyID]
 	o := sts.Options{
-		Region: "us-east-1",
+		Region: stdcmp.Or(w.cluster.Scope.Region, home.Region),
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: keyID, SecretAccessKey: k.Secret, SessionToken: k.SessionToken}, nil
 		}),

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/sigv4"
 )
 
@@ -122,6 +123,11 @@ func (a *Authenticator) verify(ctx context.Context, c Cluster, token string) (pr
 	}
 	if auth.Service != "sts" {
 		return principal{}, formatError("pre-signed URL is for %q, not for sts", auth.Service)
+	}
+	// EKS asks the STS of its own partition, which knows no others' keys. Account
+	// ids do not tell: aws-auth's mapAccounts would let the other one in.
+	if signed, own := awsid.PartitionOf(auth.Region), c.Scope.Partition(); signed != own {
+		return principal{}, fmt.Errorf("sts getCallerIdentity failed: the token is signed for the region %s of the partition %s, the cluster is in %s", auth.Region, signed, own)
 	}
 	key, err := a.verifier.Verify(ctx, auth, r, nil)
 	if err != nil {

@@ -161,6 +161,50 @@ func TestTrustsService(t *testing.T) {
 	}
 }
 
+func TestPartitions(t *testing.T) {
+	trust := func(principal string) string {
+		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":` + principal + `}]}`
+	}
+	allow := func(resource string) string {
+		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"` + resource + `"}]}`
+	}
+	for _, tt := range []struct {
+		doc       string
+		kind      Kind
+		partition string
+		want      string
+	}{
+		{allow("arn:aws-cn:s3:::b"), Identity, "aws-cn", ""},
+		{allow("arn:*:s3:::b"), Identity, "aws-us-gov", ""},
+		{allow("arn:aws:logs:*:*:*"), Identity, "aws-cn", `Partition "aws" is not valid for resource "arn:aws:logs:*:*:*".`},
+		{allow("arn:aws-us-gov:s3:::b"), Identity, "aws", `Partition "aws-us-gov" is not valid for resource "arn:aws-us-gov:s3:::b".`},
+		{trust(`{"AWS":"arn:aws-us-gov:iam::111122223333:root"}`), Trust, "aws-us-gov", ""},
+		{trust(`{"AWS":"arn:aws:iam::111122223333:root"}`), Trust, "aws-cn", `Invalid principal in policy: "AWS":"arn:aws:iam::111122223333:root"`},
+		{trust(`{"Service":["ec2.amazonaws.com","ec2.amazonaws.com.cn"]}`), Trust, "aws-cn", ""},
+		{trust(`{"Service":"ec2.amazonaws.com.cn"}`), Trust, "aws", `Invalid principal in policy: "SERVICE":"ec2.amazonaws.com.cn"`},
+	} {
+		got := ""
+		if _, err := Validate(tt.doc, tt.kind, tt.partition); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s in %s: %q, want %q", tt.doc, tt.partition, got, tt.want)
+		}
+	}
+	doc := trust(`{"Service":"ec2.amazonaws.com.cn"}`)
+	if !TrustsService(doc, "ec2.amazonaws.com") || TrustsService(doc, "eks.amazonaws.com") {
+		t.Error("ec2.amazonaws.com.cn is not EC2")
+	}
+	d, err := Parse(trust(`{"AWS":"arn:aws:iam::111122223333:root"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := Principal{ARN: "arn:aws-cn:iam::111122223333:root", UserID: "111122223333", Account: "111122223333"}
+	if got := d.Evaluate(Request{Principal: other, Action: "sts:AssumeRole"}); got != NoMatch {
+		t.Errorf("the account of the same number in China: %v", got)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`,
