@@ -19,10 +19,16 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/service/autoscaling"
 	"github.com/ekslocal/ekslocal/emulator/service/ec2"
 	"github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/service/events"
 	"github.com/ekslocal/ekslocal/emulator/service/iam"
+	"github.com/ekslocal/ekslocal/emulator/service/kms"
+	"github.com/ekslocal/ekslocal/emulator/service/logs"
+	"github.com/ekslocal/ekslocal/emulator/service/sqs"
 	"github.com/ekslocal/ekslocal/emulator/service/ssm"
+	"github.com/ekslocal/ekslocal/emulator/service/sts"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -35,10 +41,17 @@ type tenant struct {
 }
 
 type services struct {
-	iam *iam.Service
-	ec2 *ec2.Service
-	eks *eks.Service
-	ssm *ssm.Service
+	store       *store.Store
+	iam         *iam.Service
+	sts         *sts.Service
+	ec2         *ec2.Service
+	eks         *eks.Service
+	ssm         *ssm.Service
+	kms         *kms.Service
+	logs        *logs.Service
+	sqs         *sqs.Service
+	events      *events.Service
+	autoscaling *autoscaling.Service
 }
 
 func newServices(t *testing.T) *services {
@@ -48,8 +61,16 @@ func newServices(t *testing.T) *services {
 		t.Fatal(err)
 	}
 	log, clk := slog.New(slog.DiscardHandler), clock.RealClock{}
-	s := &services{iam: iam.New(iam.Config{Store: st, Clock: clk, Log: log}), ssm: ssm.New(ssm.Config{Store: st, Clock: clk, Log: log})}
+	s := &services{store: st, iam: iam.New(iam.Config{Store: st, Clock: clk, Log: log}), ssm: ssm.New(ssm.Config{Store: st, Clock: clk, Log: log})}
+	s.sts = sts.New(sts.Config{Store: st, Clock: clk, Log: log, IAM: s.iam})
+	s.kms = kms.New(kms.Config{Store: st, Clock: clk, Log: log, Principals: principals{s.iam}})
+	s.logs = logs.New(logs.Config{Store: st, Clock: clk, Log: log, Keys: s.kms})
+	s.sqs = sqs.New(sqs.Config{Store: st, Clock: clk, Log: log})
+	s.events = events.New(events.Config{Store: st, Clock: clk, Log: log, Queues: s.sqs})
 	s.ec2 = ec2.New(ec2.Config{Store: st, Clock: clk, Log: log, Profiles: s.iam})
+	s.autoscaling = autoscaling.New(autoscaling.Config{
+		Store: st, Clock: clk, Log: log, EC2: s.ec2, Fleet: fleet{st}, Nodegroups: nodegroups{}, Events: s.events,
+	})
 	s.eks, err = eks.New(eks.Config{
 		Store: st, Clock: clk, Log: log, EC2: s.ec2, LaunchTemplates: s.ec2, IAM: principals{s.iam}, ClusterPorts: [2]int{6500, 6599}, Versions: []string{"1.35"},
 	})
@@ -61,7 +82,28 @@ func newServices(t *testing.T) *services {
 
 func (s *services) tenant(t *testing.T, account, region string) *tenant {
 	sc := awsid.Scope{Account: account, Region: region}
-	return &tenant{s, t, awsid.WithCaller(t.Context(), awsid.Caller{Scope: sc, ARN: "arn:aws:iam::" + account + ":root", UserID: account}), sc}
+	return &tenant{s, t, awsid.WithCaller(t.Context(), awsid.Caller{Scope: sc, ARN: sc.RootARN(), UserID: account}), sc}
+}
+
+// tenants are two accounts in two regions and in another partition.
+func (s *services) tenants(t *testing.T) (out []*tenant) {
+	for _, account := range []string{"111111111111", "222222222222"} {
+		for _, region := range []string{"us-east-1", "eu-west-1", "cn-north-1"} {
+			out = append(out, s.tenant(t, account, region))
+		}
+	}
+	return out
+}
+
+// rolesOf makes each account's role.
+func rolesOf(tenants []*tenant) map[awsid.Scope]string {
+	out := map[awsid.Scope]string{}
+	for _, n := range tenants {
+		if out[n.Global()] == "" {
+			out[n.Global()] = n.role()
+		}
+	}
+	return out
 }
 
 func ok[T any](t *testing.T, v T, err error) T {
@@ -75,12 +117,15 @@ func ok[T any](t *testing.T, v T, err error) T {
 // things are the ids of what a tenant made, by what they are.
 type things map[string]string
 
-const trustEKS = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"eks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+// trustAll also lets in every IAM principal: that no other partition's gets in
+// must not be the trust policy's doing.
+const trustAll = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],
+	"Principal":{"AWS":"*","Service":["eks.amazonaws.com","ec2.amazonaws.com","pods.eks.amazonaws.com"]}}]}`
 
-// role makes the account's role, which all regions share.
+// role makes the account's role, which all regions of a partition share.
 func (n *tenant) role() string {
 	n.t.Helper()
-	out, err := n.iam.CreateRole(n.ctx, &iamsdk.CreateRoleInput{RoleName: aws.String("same"), AssumeRolePolicyDocument: aws.String(trustEKS)})
+	out, err := n.iam.CreateRole(n.ctx, &iamsdk.CreateRoleInput{RoleName: aws.String("same"), AssumeRolePolicyDocument: aws.String(trustAll)})
 	return *ok(n.t, out, err).Role.Arn
 }
 
@@ -116,7 +161,8 @@ func (n *tenant) make(role string) things {
 	ids["instance"] = *ok(t, run, err2).Instances[0].InstanceId
 	_, err = n.ssm.PutParameter(ctx, &ssmsdk.PutParameterInput{Name: aws.String("same"), Value: aws.String(n.Account + n.Region), Type: ssmtypes.ParameterTypeString})
 	ok(t, 0, err)
-	c, err := n.eks.CreateCluster(ctx, &ekssdk.CreateClusterInput{Name: aws.String("same"), RoleArn: &role, ResourcesVpcConfig: &ekstypes.VpcConfigRequest{SubnetIds: subnets}})
+	c, err := n.eks.CreateCluster(ctx, &ekssdk.CreateClusterInput{Name: aws.String("same"), RoleArn: &role, ResourcesVpcConfig: &ekstypes.VpcConfigRequest{SubnetIds: subnets},
+		AccessConfig: &ekstypes.CreateAccessConfigRequest{AuthenticationMode: ekstypes.AuthenticationModeApiAndConfigMap}})
 	ids["cluster ARN"] = *ok(t, c, err).Cluster.Arn
 	if want := n.ARN("eks", "cluster/same"); ids["cluster ARN"] != want {
 		t.Errorf("cluster %s, want %s", ids["cluster ARN"], want)
@@ -192,11 +238,11 @@ func (n *tenant) listed() (out []string) {
 // each other, by list, id or ARN.
 func TestIsolation(t *testing.T) {
 	s := newServices(t)
-	tenants := []*tenant{s.tenant(t, "111111111111", "us-east-1"), s.tenant(t, "111111111111", "eu-west-1"), s.tenant(t, "222222222222", "us-east-1")}
-	roles := map[string]string{"111111111111": tenants[0].role(), "222222222222": tenants[2].role()}
+	tenants := s.tenants(t)
+	roles := rolesOf(tenants)
 	made := make([]things, len(tenants))
 	for i, n := range tenants {
-		made[i] = n.make(roles[n.Account])
+		made[i] = n.make(roles[n.Global()])
 	}
 	stranger := s.tenant(t, "333333333333", "us-east-1")
 	if got := stranger.listed(); got != nil {
@@ -207,10 +253,10 @@ func TestIsolation(t *testing.T) {
 		if got := *ok(t, p, err).Parameter.Value; got != n.Account+n.Region {
 			t.Errorf("%s %s reads the parameter of %s", n.Account, n.Region, got)
 		}
-		roles, err := n.iam.ListRoles(n.ctx, &iamsdk.ListRolesInput{PathPrefix: aws.String("/")})
-		for _, r := range ok(t, roles, err).Roles {
-			if a, _ := awsid.ParseARN(*r.Arn); a.Account != n.Account {
-				t.Errorf("%s sees role %s", n.Account, *r.Arn)
+		list, err := n.iam.ListRoles(n.ctx, &iamsdk.ListRolesInput{PathPrefix: aws.String("/")})
+		for _, r := range ok(t, list, err).Roles {
+			if a, _ := awsid.ParseARN(*r.Arn); !a.SameAccount(n.Scope) {
+				t.Errorf("%s %s sees role %s", n.Account, n.Region, *r.Arn)
 			}
 		}
 		var want []string

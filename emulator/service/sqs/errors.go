@@ -47,3 +47,7 @@ func noResource(parameter string) error {
 func denied(queueURL string) error {
 	return &smithy.GenericAPIError{Code: "AccessDenied", Message: "Access to the resource " + queueURL + " is denied.", Fault: smithy.FaultClient}
 }
+
+func badAddress(queueURL string) error {
+	return &types.InvalidAddress{Message: aws.String("The address " + queueURL + " is not valid for this endpoint.")}
+}

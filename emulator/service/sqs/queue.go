@@ -57,13 +57,17 @@ func parseURL(ctx context.Context, queueURL *string) (awsid.Scope, string, error
 	path := *queueURL
 	if u, err := url.Parse(*queueURL); err == nil && u.Host != "" {
 		path = u.Path
+		// AWS's own names say a region; any other host is whatever leads to here.
+		if h := strings.Split(u.Host, "."); len(h) >= 4 && h[0] == "sqs" && h[2] == "amazonaws" && h[1] != sc.Region {
+			return sc, "", badAddress(*queueURL)
+		}
 	}
 	p := strings.Split(strings.Trim(path, "/"), "/")
 	switch {
 	case len(p) == 1 && p[0] != "" && !strings.Contains(*queueURL, "://"):
 		return sc, p[0], nil // a bare name, which SQS takes too
 	case len(p) < 2 || len(p[len(p)-2]) != 12:
-		return sc, "", &types.InvalidAddress{Message: aws.String("The address " + *queueURL + " is not valid for this endpoint.")}
+		return sc, "", badAddress(*queueURL)
 	}
 	sc.Account = p[len(p)-2]
 	return sc, p[len(p)-1], nil
