@@ -47,6 +47,17 @@ type Caller struct {
 // IsRoot tells whether the caller is the account itself.
 func (c Caller) IsRoot() bool { return strings.HasSuffix(c.ARN, ":root") }
 
+// RoleARN is the role behind a session, empty for others. STS does not know the
+// path that the role may have.
+func (c Caller) RoleARN() string {
+	global := c.Global()
+	if rest, ok := strings.CutPrefix(c.ARN, global.ARN("sts", "assumed-role/")); ok {
+		role, _, _ := strings.Cut(rest, "/")
+		return global.ARN("iam", "role/"+role)
+	}
+	return ""
+}
+
 type callerKey struct{}
 
 // WithCaller returns a context that carries c.

@@ -122,13 +122,7 @@ func (s *Service) validPrincipal(ctx context.Context, home awsid.Scope, v string
 
 // principalOf is the caller as policies see it.
 func principalOf(who awsid.Caller) policy.Principal {
-	p := policy.Principal{ARN: who.ARN, UserID: who.UserID, Account: who.Account}
-	global := who.Scope.Global()
-	if rest, ok := strings.CutPrefix(who.ARN, global.ARN("sts", "assumed-role/")); ok {
-		role, _, _ := strings.Cut(rest, "/")
-		p.RoleARN = global.ARN("iam", "role/"+role)
-	}
-	return p
+	return policy.Principal{ARN: who.ARN, RoleARN: who.RoleARN(), UserID: who.UserID, Account: who.Account}
 }
 
 // policyAccess is Access by the key's policy alone.

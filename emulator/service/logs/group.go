@@ -62,7 +62,11 @@ func (s *Service) checkKey(ctx context.Context, group, key string) error {
 	}
 	sc := awsid.CallerFrom(ctx).Scope
 	arn := groupARN(sc, group)
-	if !s.keys.ServiceMayUse(ctx, "logs."+sc.Region+"."+sc.DNSSuffix(), key, map[string]string{"aws:logs:arn": arn}) {
+	// In China key policies name the service with or without .cn.
+	may := func(suffix string) bool {
+		return s.keys.ServiceMayUse(ctx, "logs."+sc.Region+"."+suffix, key, map[string]string{"aws:logs:arn": arn})
+	}
+	if !may("amazonaws.com") && !may(sc.DNSSuffix()) {
 		return &types.AccessDeniedException{Message: aws.String("The specified KMS key does not exist or is not allowed to be used with Arn '" + arn + "'")}
 	}
 	return nil

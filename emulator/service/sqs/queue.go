@@ -93,7 +93,7 @@ func (s *Service) locate(ctx context.Context, queueURL *string, action string) (
 	}
 	doc, err := iampolicy.Parse(q.Attributes["Policy"])
 	if err != nil || slices.Contains(ownerOnly, action) || doc.Evaluate(iampolicy.Request{
-		Principal: iampolicy.Principal{ARN: who.ARN, UserID: who.UserID, Account: who.Account}, Action: "sqs:" + action, Resource: q.arn(),
+		Principal: iampolicy.Principal{ARN: who.ARN, RoleARN: who.RoleARN(), UserID: who.UserID, Account: who.Account}, Action: "sqs:" + action, Resource: q.arn(),
 	}) != iampolicy.Allowed {
 		return sc, name, denied(*queueURL)
 	}

@@ -441,6 +441,40 @@ func TestPermissionsAndTags(t *testing.T) {
 	}
 }
 
+// TestOtherAccounts: another account's queue is there for what its policy says.
+func TestOtherAccounts(t *testing.T) {
+	f := newFixture(t)
+	url := f.queue("jobs")
+	if _, err := f.AddPermission(f.ctx, &sqs.AddPermissionInput{QueueUrl: url, Label: aws.String("l"), AWSAccountIds: []string{"444455556666"}, Actions: []string{"SendMessage"}}); err != nil {
+		t.Fatal(err)
+	}
+	as := func(account, arn string) context.Context {
+		return awsid.WithCaller(f.ctx, awsid.Caller{Scope: awsid.Scope{Account: account, Region: "eu-west-1"}, ARN: arn, UserID: account})
+	}
+	friend, session, stranger := as("444455556666", "arn:aws:iam::444455556666:root"), as("444455556666", "arn:aws:sts::444455556666:assumed-role/r/s"), as("777788889999", "arn:aws:iam::777788889999:root")
+	send := func(ctx context.Context) error {
+		_, err := f.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String("hello")})
+		return err
+	}
+	for _, ctx := range []context.Context{friend, session} {
+		if err := send(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	denials := map[string]error{"a stranger sends": send(stranger)}
+	_, denials["a friend receives"] = f.ReceiveMessage(friend, &sqs.ReceiveMessageInput{QueueUrl: url})
+	_, denials["a friend deletes"] = f.DeleteMessage(friend, &sqs.DeleteMessageInput{QueueUrl: url, ReceiptHandle: aws.String("x")})
+	_, denials["a friend changes the policy"] = f.SetQueueAttributes(friend, &sqs.SetQueueAttributesInput{QueueUrl: url, Attributes: map[string]string{"Policy": ""}})
+	_, denials["a friend deletes the queue"] = f.DeleteQueue(friend, &sqs.DeleteQueueInput{QueueUrl: url})
+	_, denials["a stranger asks for the URL"] = f.GetQueueUrl(stranger, &sqs.GetQueueUrlInput{QueueName: aws.String("jobs"), QueueOwnerAWSAccountId: aws.String("111122223333")})
+	for what, err := range denials {
+		var api smithy.APIError
+		if !errors.As(err, &api) || api.ErrorCode() != "AccessDenied" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func TestList(t *testing.T) {
 	f := newFixture(t)
 	for _, n := range []string{"b", "a1", "a2", "a3"} {
