@@ -61,9 +61,6 @@ func (s Scope) DNSSuffix() string {
 // Global returns the scope of the account's global resources.
 func (s Scope) Global() Scope { return GlobalScope(s.Partition(), s.Account) }
 
-// In returns the account's scope in another region of its partition.
-func (s Scope) In(region string) Scope { return Scope{Account: s.Account, Region: region} }
-
 // ARN formats arn:partition:service:region:account:resource for the scope.
 func (s Scope) ARN(service, resource string) string {
 	a := ARN{s.Partition(), service, s.Region, s.Account, resource}
