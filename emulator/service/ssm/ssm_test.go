@@ -317,3 +317,21 @@ func FuzzSelector(f *testing.F) {
 		_ = checkName(bare)
 	})
 }
+
+func TestPublicParametersOfChina(t *testing.T) {
+	ctx, s := newService(t)
+	ctx = awsid.WithCaller(ctx, awsid.Caller{Scope: awsid.Scope{Account: "111122223333", Region: "cn-northwest-1"}})
+	const base = "/aws/service/global-infrastructure/regions/"
+	for name, want := range map[string]string{base + "cn-north-1/domain": "amazonaws.com.cn", base + "cn-north-1/partition": "aws-cn"} {
+		out, err := s.GetParameter(ctx, &ssm.GetParameterInput{Name: &name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *out.Parameter.Value != want || *out.Parameter.ARN != "arn:aws-cn:ssm:cn-northwest-1::parameter"+name {
+			t.Errorf("%s is %s of %s", name, *out.Parameter.Value, *out.Parameter.ARN)
+		}
+	}
+	if _, err := s.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(base + "us-east-1/domain")}); err == nil {
+		t.Error("China knows a region of aws")
+	}
+}
