@@ -33,7 +33,7 @@ func (v *version) policies() []types.ParameterInlinePolicy {
 // DescribeParameters implements the operation. Public parameters are not in it.
 func (s *Service) DescribeParameters(ctx context.Context, in *ssm.DescribeParametersInput, _ ...func(*ssm.Options)) (*ssm.DescribeParametersOutput, error) {
 	var c checks
-	c.span("maxResults", in.MaxResults, 1, 50)
+	c.Span("maxResults", in.MaxResults, 1, 50)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func (v *version) describe(selector string, decrypt *bool) types.Parameter {
 // GetParameter implements the operation.
 func (s *Service) GetParameter(ctx context.Context, in *ssm.GetParameterInput, _ ...func(*ssm.Options)) (*ssm.GetParameterOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
+	c.Required("name", in.Name, 1, 2048)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (s *Service) GetParameter(ctx context.Context, in *ssm.GetParameterInput, _
 // an error.
 func (s *Service) GetParameters(ctx context.Context, in *ssm.GetParametersInput, _ ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
 	var c checks
-	c.count("names", in.Names, 1, 10)
+	c.list("names", in.Names, 1, 10)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -138,8 +138,8 @@ func (s *Service) GetParameters(ctx context.Context, in *ssm.GetParametersInput,
 // GetParametersByPath implements the operation.
 func (s *Service) GetParametersByPath(ctx context.Context, in *ssm.GetParametersByPathInput, _ ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error) {
 	var c checks
-	c.required("path", in.Path, 1, 2048)
-	c.span("maxResults", in.MaxResults, 1, 10)
+	c.Required("path", in.Path, 1, 2048)
+	c.Span("maxResults", in.MaxResults, 1, 10)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -198,8 +198,8 @@ func (s *Service) own(sc awsid.Scope) []*version {
 // GetParameterHistory implements the operation: oldest version first.
 func (s *Service) GetParameterHistory(ctx context.Context, in *ssm.GetParameterHistoryInput, _ ...func(*ssm.Options)) (*ssm.GetParameterHistoryOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
-	c.span("maxResults", in.MaxResults, 1, 50)
+	c.Required("name", in.Name, 1, 2048)
+	c.Span("maxResults", in.MaxResults, 1, 50)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -48,12 +48,12 @@ func checkName(name string) error {
 
 func checkPut(in *ssm.PutParameterInput) error {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
-	c.required("value", in.Value, 1, 1<<20)
-	c.optional("description", in.Description, 0, 1024)
-	c.optional("allowedPattern", in.AllowedPattern, 0, 1024)
-	c.oneOf("type", string(in.Type), typeString, typeSecure, typeList)
-	c.oneOf("tier", string(in.Tier), tierStandard, tierAdvanced, tierIntelligent)
+	c.Required("name", in.Name, 1, 2048)
+	c.Required("value", in.Value, 1, 1<<20)
+	c.Length("description", in.Description, 0, 1024)
+	c.Length("allowedPattern", in.AllowedPattern, 0, 1024)
+	c.OneOf("type", string(in.Type), typeString, typeSecure, typeList)
+	c.OneOf("tier", string(in.Tier), tierStandard, tierAdvanced, tierIntelligent)
 	if err := c.err(); err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (p *parameter) trim(tx *store.Tx, sc awsid.Scope) error {
 // DeleteParameter implements the operation.
 func (s *Service) DeleteParameter(ctx context.Context, in *ssm.DeleteParameterInput, _ ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
+	c.Required("name", in.Name, 1, 2048)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (s *Service) DeleteParameter(ctx context.Context, in *ssm.DeleteParameterIn
 // DeleteParameters implements the operation.
 func (s *Service) DeleteParameters(ctx context.Context, in *ssm.DeleteParametersInput, _ ...func(*ssm.Options)) (*ssm.DeleteParametersOutput, error) {
 	var c checks
-	c.count("names", in.Names, 1, 10)
+	c.list("names", in.Names, 1, 10)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -23,8 +23,8 @@ func mergeTags(have map[string]string, add []types.Tag) (map[string]string, erro
 	}
 	for _, t := range add {
 		var c checks
-		c.required("tags.key", t.Key, 1, 128)
-		c.required("tags.value", t.Value, 0, 256)
+		c.Required("tags.key", t.Key, 1, 128)
+		c.Required("tags.value", t.Value, 0, 256)
 		if err := c.err(); err != nil {
 			return nil, err
 		}
@@ -62,10 +62,8 @@ func (s *Service) retag(ctx context.Context, kind types.ResourceTypeForTagging, 
 
 func checkResource(kind types.ResourceTypeForTagging, id *string) error {
 	var c checks
-	c.required("resourceId", id, 1, 2048)
-	if kind == "" {
-		c.add("null", "resourceType", "Member must not be null")
-	}
+	c.Required("resourceId", id, 1, 2048)
+	c.Null("resourceType", kind == "")
 	if err := c.err(); err != nil {
 		return err
 	}
