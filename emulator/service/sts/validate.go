@@ -92,6 +92,7 @@ var (
 	wordPattern     = regexp.MustCompile(`^[\w+=,.@-]*$`)
 	arnPattern      = regexp.MustCompile(`^arn:[^:]+:[^:]+:[^:]*:[^:]*:[^:]+`)
 	latinPattern    = regexp.MustCompile(`^[\t\n\r\x20-\x{ff}]+$`)
+	keyPattern      = regexp.MustCompile(`^\w*$`)
 	digitsPattern   = regexp.MustCompile(`^\d*$`)
 	serialPattern   = regexp.MustCompile(`^[\w+=/:,.@-]*$`)
 	tagKey          = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]+$`)
