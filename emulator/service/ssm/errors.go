@@ -3,6 +3,8 @@ package ssm
 import (
 	"encoding/base64"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -27,6 +29,17 @@ func (c *checks) list(member string, list []string, lo, hi int) {
 	c.Null(member, list == nil)
 	if list != nil {
 		c.Count(member, list, lo, hi)
+	}
+}
+
+// members checks the length of each string in a list; what is wrong with one is
+// said of the list.
+func (c *checks) members(member string, list []string, lo, hi int) {
+	for _, v := range list {
+		if n := utf8.RuneCountInString(v); n < lo || n > hi {
+			c.Add("'["+strings.Join(list, ", ")+"]'", member, fmt.Sprintf("Member must satisfy constraint: [Member must have length less than or equal to %d, Member must have length greater than or equal to %d]", hi, lo))
+			return
+		}
 	}
 }
 

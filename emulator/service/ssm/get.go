@@ -42,7 +42,7 @@ func (s *Service) find(sc awsid.Scope, name string) (*version, string, error) {
 	if newest == nil && strings.HasPrefix(name, "arn:") {
 		newest = s.newest(sc, "/"+bare)
 	}
-	if newest == nil {
+	if newest == nil || strings.Contains(sel, ":") {
 		return nil, "", notFound()
 	}
 	if sel == "" {
@@ -140,13 +140,14 @@ func (s *Service) GetParametersByPath(ctx context.Context, in *ssm.GetParameters
 	var c checks
 	c.Required("path", in.Path, 1, 2048)
 	c.Span("maxResults", in.MaxResults, 1, 10)
+	c.filters(in.ParameterFilters)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	if !strings.HasPrefix(*in.Path, "/") {
-		return nil, validation("The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\". It can't be prefixed with \"aws\" or \"ssm\" (case-insensitive). It must use only letters, numbers, or the following symbols: . (period), - (hyphen), _ (underscore). Special characters are not allowed. All sub-paths, if specified, must use the forward slash symbol \"/\". Valid example: /get/parameters2-/by1./path0_.")
+	if !isPath(*in.Path) {
+		return nil, validation(badPath)
 	}
-	keep, err := s.filters(awsid.CallerFrom(ctx).Scope, in.ParameterFilters, "Type", "KeyId", "Label", "DataType")
+	keep, err := s.filters(awsid.CallerFrom(ctx).Scope, in.ParameterFilters, "[Type, KeyId]", "Type", "KeyId", "Label")
 	if err != nil {
 		return nil, err
 	}

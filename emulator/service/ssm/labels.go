@@ -47,6 +47,7 @@ func (s *Service) LabelParameterVersion(ctx context.Context, in *ssm.LabelParame
 	var c checks
 	c.Required("name", in.Name, 1, 2048)
 	c.list("labels", in.Labels, 1, maxLabels)
+	c.members("labels", in.Labels, 1, 100)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -98,6 +99,7 @@ func (s *Service) UnlabelParameterVersion(ctx context.Context, in *ssm.UnlabelPa
 	var c checks
 	c.Required("name", in.Name, 1, 2048)
 	c.list("labels", in.Labels, 1, maxLabels)
+	c.members("labels", in.Labels, 1, 100)
 	c.Null("parameterVersion", in.ParameterVersion == nil)
 	if err := c.err(); err != nil {
 		return nil, err
