@@ -18,7 +18,8 @@ type finding struct {
 	detail              string // what Bare leaves out
 }
 
-// Add notes that a member's value, as it is to be shown, breaks a constraint.
+// Add notes that a member's value, as it is to be shown, breaks a constraint; "" shows
+// none.
 func (c *Checks) Add(value, member, text string) {
 	c.found = append(c.found, finding{value: value, member: member, text: text})
 }
@@ -36,6 +37,14 @@ func (c *Checks) Null(member string, missing bool) {
 func (c *Checks) Length(member string, v *string, lo, hi int) {
 	if v != nil {
 		c.between(quote(*v), member, "length", int64(utf8.RuneCountInString(*v)), int64(lo), int64(hi))
+	}
+}
+
+// Blob checks bytes that must be there, whose value is not shown.
+func (c *Checks) Blob(member string, v []byte, lo, hi int) {
+	c.Null(member, v == nil)
+	if v != nil {
+		c.between("", member, "length", int64(len(v)), int64(lo), int64(hi))
 	}
 }
 
@@ -84,10 +93,22 @@ func (c *Checks) OneOf(member, v string, values ...string) {
 	c.found = append(c.found, finding{quote(v), member, "Member must satisfy enum value set", ": [" + strings.Join(values, ", ") + "]"})
 }
 
+// Enum is OneOf with the SDK's types.
+func Enum[T ~string](c *Checks, member string, v T, values []T) {
+	names := make([]string, len(values))
+	for i, ok := range values {
+		names[i] = string(ok)
+	}
+	c.OneOf(member, string(v), names...)
+}
+
 // Message is all that was found, "" if nothing was.
 func (c *Checks) Message() string {
 	return c.say(func(f finding) string {
-		return "Value " + f.value + " at '" + f.member + "' failed to satisfy constraint: " + f.text + f.detail
+		if f.value != "" {
+			f.value += " "
+		}
+		return "Value " + f.value + "at '" + f.member + "' failed to satisfy constraint: " + f.text + f.detail
 	})
 }
 
