@@ -41,8 +41,34 @@ func TestValidateErrors(t *testing.T) {
 		kind      Kind
 		want      string
 	}{
-		{"not JSON", `{`, Identity, "This policy contains invalid Json"},
-		{"empty", ``, Identity, "This policy contains invalid Json"},
+		{"not JSON", `{`, Identity, "Syntax errors in policy."},
+		{"empty", ``, Managed, "Syntax errors in policy."},
+		{"session not JSON", `{`, Session, "This policy contains invalid Json"},
+		{"trust not JSON", `{`, Trust, "This policy contains invalid Json"},
+		{"managed of the old version", `{"Statement":[{` + ok + `}]}`, Managed, "Policy document must be version 2012-10-17 or greater."},
+		{"embedded of the old version", `{"Statement":[{` + ok + `}]}`, Identity, ""},
+		{"two colons", doc(`"Effect":"Allow","Action":"s3:Get:x","Resource":"*"`), Identity, "Actions/Condition can contain only one colon."},
+		{"vendor", doc(`"Effect":"Allow","Action":"a b:Get","Resource":"*"`), Identity, "Vendor a b is not valid"},
+		{"partition", doc(`"Effect":"Allow","Action":"s3:*","Resource":"arn:error:s3:::b"`), Identity, `Partition "error" is not valid for resource "arn:error:s3:::b".`},
+		{"no partition", doc(`"Effect":"Allow","Action":"s3:*","Resource":"arn:s3:::b"`), Identity, `Partition "s3" is not valid for resource "arn:s3:::b:*".`},
+		{"no vendor in ARN", doc(`"Effect":"Allow","Action":"s3:*","Resource":"arn:aws"`), Identity, "Resource vendor must be fully qualified and cannot contain regexes."},
+		{"short ARN", doc(`"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3::b"`), Identity, "The policy failed legacy parsing"},
+		{"region of IAM", doc(`"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam:eu-west-1::role/a"`), Identity, "IAM resource arn:aws:iam:eu-west-1::role/a cannot contain region information."},
+		{"region of S3", doc(`"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:eu-west-1::b"`), Identity, "Resource arn:aws:s3:eu-west-1::b can not contain region information."},
+		{"IAM path", doc(`"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam:::b"`), Identity, `IAM resource path must either be "*" or start with user/, federated-user/, role/, group/, instance-profile/, mfa/, server-certificate/, policy/, sms-mfa/, saml-provider/, oidc-provider/, report/, access-report/.`},
+		{"good IAM paths", doc(`"Effect":"Allow","Action":"iam:*","Resource":["arn:aws:iam::*:*","arn:aws:iam::111122223333:ro*","arn:aws:iam::111122223333:root","arn:aws:iam::*:role/x"]`), Identity, ""},
+		{"trust version", `{"Version":"2020-01-01","Statement":[{}]}`, Trust, "The policy must contain a valid version string"},
+		{"trust without statement", `{"Version":"2012-10-17","Statement":[]}`, Trust, "Could not parse the policy: Statement is empty!"},
+		{"trust without effect", doc(`"Action":"sts:AssumeRole","Principal":{"AWS":"*"}`), Trust, "Missing required field Effect"},
+		{"trust with an effect of its own", doc(`"Effect":"allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}`), Trust, "Invalid effect: allow"},
+		{"trust of nobody", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":{}`), Trust, "Missing required field Principal cannot be empty!"},
+		{"trust all but", doc(`"Effect":"Allow","Action":"sts:AssumeRole","NotPrincipal":{"AWS":"*"}`), Trust, "Allow with NotPrincipal is not allowed."},
+		{"trust deny all but", doc(`"Effect":"Deny","Action":"sts:AssumeRole","NotPrincipal":{"AWS":"*"}`), Trust, "AssumeRole policy must not contain NotPrincipal field."},
+		{"trust everybody", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":"*"`), Trust, `AssumeRolepolicy contained an invalid principal: "STAR":"*".`},
+		{"trust not resource", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"},"NotResource":"*"`), Trust, "AssumeRole policy must not contain resources."},
+		{"trust with a star", doc(`"Effect":"Allow","Action":"*","Principal":{"AWS":"*"}`), Trust, "AssumeRole policy may only specify STS AssumeRole actions."},
+		{"trust unknown element", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"},"Foo":1`), Trust, "Syntax error in policy."},
+		{"trust same sid", `{"Statement":[{"Sid":"a b","Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}},{"Sid":"a b","Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}}]}`, Trust, "The Statement Ids in the policy are not unique"},
 		{"not an object", `[]`, Identity, "Syntax errors in policy."},
 		{"no statement", `{"Version":"2012-10-17"}`, Identity, "Syntax errors in policy."},
 		{"bad version", `{"Version":"2020-01-01","Statement":[{` + ok + `}]}`, Identity, "Syntax errors in policy."},
@@ -58,10 +84,10 @@ func TestValidateErrors(t *testing.T) {
 		{"no ARN", doc(`"Effect":"Allow","Action":"s3:*","Resource":"bucket"`), Identity, `Resource bucket must be in ARN format or "*".`},
 		{"sid form", doc(ok + `,"Sid":"a b"`), Identity, "Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*"},
 		{"same sid", `{"Statement":[{"Sid":"a",` + ok + `},{"Sid":"a",` + ok + `}]}`, Identity, "Statement IDs (SID) in a single policy must be unique."},
-		{"trust with resource", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":"*","Resource":"*"`), Trust, "Has prohibited field Resource"},
+		{"trust with resource", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"},"Resource":"*"`), Trust, "Has prohibited field Resource"},
 		{"trust without principal", doc(`"Effect":"Allow","Action":"sts:AssumeRole"`), Trust, "Missing required field Principal"},
-		{"trust without action", doc(`"Effect":"Allow","Principal":"*"`), Trust, "Missing required field Action"},
-		{"trust for others", doc(`"Effect":"Allow","Action":"s3:Get*","Principal":"*"`), Trust, "AssumeRole policy may only specify STS AssumeRole actions."},
+		{"trust without action", doc(`"Effect":"Allow","Principal":{"AWS":"*"}`), Trust, "Missing required field Action"},
+		{"trust for others", doc(`"Effect":"Allow","Action":"s3:Get*","Principal":{"AWS":"*"}`), Trust, "AssumeRole policy may only specify STS AssumeRole actions."},
 		{"bad service", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"eks"}`), Trust, `Invalid principal in policy: "SERVICE":"eks"`},
 		{"bad AWS principal", doc(`"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"bob"}`), Trust, `Invalid principal in policy: "AWS":"bob"`},
 		{"good", doc(ok), Identity, ""},
@@ -215,7 +241,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(s, "sts:AssumeRole", "arn:aws:iam::111122223333:role/x", "k", "v")
 	}
 	f.Fuzz(func(t *testing.T, doc, action, resource, key, value string) {
-		for _, k := range []Kind{Identity, Trust} {
+		for _, k := range []Kind{Identity, Managed, Session, Trust} {
 			d, err := Validate(doc, k, "aws")
 			if err != nil {
 				if err.Error() == "" {

@@ -6,18 +6,22 @@ import (
 	"strings"
 )
 
-// Kind is the use a document is put to; it decides which elements it may have.
+// Kind is the use a document is put to; it decides which elements it may have, and
+// in which words AWS refuses it.
 type Kind int
 
 // The kinds of policies.
 const (
-	Identity Kind = iota // attached to a user, group or role; session policies
+	Identity Kind = iota // embedded in a user, group or role
+	Managed              // a managed policy: its version must be the newer one
+	Session              // what narrows an STS session down
 	Trust                // a role's AssumeRolePolicyDocument
 )
 
 var (
 	sidPattern     = regexp.MustCompile(`^[0-9A-Za-z]*$`)
-	actionPattern  = regexp.MustCompile(`^[A-Za-z0-9*?-]+:[A-Za-z0-9*?_.-]+$`)
+	vendorPattern  = regexp.MustCompile(`^[A-Za-z0-9*?.-]+$`)
+	actionPattern  = regexp.MustCompile(`^[A-Za-z0-9*?_.-]+$`)
 	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
 	servicePattern = regexp.MustCompile(`^[a-z0-9.-]+\.(amazonaws\.com(\.cn)?|aws\.internal)$`)
 )
@@ -29,29 +33,36 @@ const (
 	chinaSuffix = ".amazonaws.com.cn"
 )
 
+const errLegacy = sentence("The policy failed legacy parsing")
+
 // Validate parses doc and checks what IAM checks before it stores a policy of
 // that kind in a partition, such as aws-cn. Its errors are AWS's sentences for
 // MalformedPolicyDocument.
 func Validate(doc string, kind Kind, partition string) (*Document, error) {
+	if kind == Trust {
+		return validateTrust(doc, partition)
+	}
 	d, err := Parse(doc)
+	if err == ErrJSON && kind != Session { // not errors.Is: Parse returns it as it is
+		err = ErrSyntax
+	}
 	if err != nil {
 		return nil, err
+	}
+	if kind == Managed && d.Version != "2012-10-17" {
+		return nil, sentence("Policy document must be version 2012-10-17 or greater.")
 	}
 	sids := map[string]bool{}
 	for i := range d.Statements {
 		s := &d.Statements[i]
-		if kind == Identity && !sidPattern.MatchString(s.Sid) {
+		if !sidPattern.MatchString(s.Sid) {
 			return nil, sentence("Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*")
 		}
 		if s.Sid != "" && sids[s.Sid] {
 			return nil, sentence("Statement IDs (SID) in a single policy must be unique.")
 		}
 		sids[s.Sid] = true
-		check := s.identity
-		if kind == Trust {
-			check = s.trust
-		}
-		if err := check(partition); err != nil {
+		if err := s.identity(partition); err != nil {
 			return nil, err
 		}
 	}
@@ -73,82 +84,86 @@ func (s *Statement) identity(partition string) error {
 		return err
 	}
 	for _, r := range resources {
-		if r == "*" {
-			continue
-		}
-		p := strings.SplitN(r, ":", 6)
-		if p[0] != "arn" && !strings.HasPrefix(p[0], "*") {
-			return sentence(fmt.Sprintf("Resource %s must be in ARN format or \"*\".", r))
-		}
-		if len(p) > 1 && p[0] == "arn" && p[1] != partition && !strings.ContainsAny(p[1], "*?") {
-			return sentence(fmt.Sprintf("Partition \"%s\" is not valid for resource \"%s\".", p[1], r))
-		}
-		if len(p) < 6 && !strings.HasSuffix(r, "*") {
-			return sentence("The policy failed legacy parsing")
+		if err := checkResource(r, partition); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// checkActions goes by the cases in moto's tests/test_iam/test_iam_policies.py, which
+// hold IAM's answers.
 func checkActions(actions []string) error {
 	for _, a := range actions {
+		vendor, name, found := strings.Cut(a, ":")
 		switch {
-		case a == "*" || actionPattern.MatchString(a):
-		case !strings.Contains(a, ":"):
+		case a == "*":
+		case !found:
 			return sentence("Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
-		default:
-			return sentence("The policy failed legacy parsing")
+		case strings.Contains(name, ":"):
+			return sentence("Actions/Condition can contain only one colon.")
+		case !vendorPattern.MatchString(vendor):
+			return sentence("Vendor " + vendor + " is not valid")
+		case !actionPattern.MatchString(name):
+			return errLegacy
 		}
 	}
 	return nil
 }
 
-func (s *Statement) trust(partition string) error {
-	if s.Resource != nil || s.NotResource != nil {
-		return sentence("Has prohibited field Resource")
-	}
-	p := s.Principal
-	if p == nil {
-		p = s.NotPrincipal
-	}
-	if p == nil {
-		return sentence("Missing required field Principal")
-	}
-	if len(s.Action)+len(s.NotAction) == 0 {
-		return sentence("Missing required field Action")
-	}
-	for _, a := range append(s.Action, s.NotAction...) {
-		if a != "*" && !strings.HasPrefix(strings.ToLower(a), "sts:") {
-			return sentence("AssumeRole policy may only specify STS AssumeRole actions.")
-		}
-	}
-	return p.check(partition)
+// iamPaths are what the ARN of an IAM resource may go on with.
+var iamPaths = []string{
+	"user/", "federated-user/", "role/", "group/", "instance-profile/", "mfa/", "server-certificate/", "policy/", "sms-mfa/",
+	"saml-provider/", "oidc-provider/", "report/", "access-report/",
 }
 
-func (p *Principals) check(partition string) error {
-	bad := func(kind, v string) error {
-		return sentence(fmt.Sprintf("Invalid principal in policy: %q:%q", kind, v))
+// checkResource goes by the same cases.
+func checkResource(r, partition string) error {
+	if r == "*" {
+		return nil
 	}
-	for _, v := range p.AWS {
-		if v == "*" || accountPattern.MatchString(v) || uniqueID(v) {
-			continue
-		}
-		a := strings.SplitN(v, ":", 6)
-		if len(a) != 6 || a[0] != "arn" || a[1] != partition || a[2] != "iam" && a[2] != "sts" || !accountPattern.MatchString(a[4]) || a[5] == "" || strings.ContainsAny(a[5], "*?") {
-			return bad("AWS", v)
-		}
+	p := strings.SplitN(r, ":", 6)
+	if len(p) == 1 {
+		return sentence(`Resource ` + r + ` must be in ARN format or "*".`)
 	}
-	for _, v := range p.Service {
-		if v != "*" && !servicePattern.MatchString(v) || strings.HasSuffix(v, chinaSuffix) && partition != china {
-			return bad("SERVICE", v)
-		}
+	if p[1] != partition && !strings.ContainsAny(p[1], "*?") {
+		shown := []string{"arn", p[1], "*", "*", "*", "*"}
+		copy(shown[2:], p[2:])
+		return sentence(fmt.Sprintf("Partition %q is not valid for resource %q.", p[1], strings.Join(shown, ":")))
 	}
-	for _, v := range p.Federated {
-		if v == "" {
-			return bad("FEDERATED", v)
-		}
+	if len(p) == 2 {
+		return sentence("Resource vendor must be fully qualified and cannot contain regexes.")
+	}
+	if p[2] == "" || len(p) < 6 && strings.Contains(r, "::") {
+		return errLegacy
+	}
+	if len(p) < 6 {
+		return nil // AWS takes ARNs that end early
+	}
+	region, rest := p[3], p[5]
+	switch {
+	case p[2] == "iam" && region != "":
+		return sentence("IAM resource " + r + " cannot contain region information.")
+	case p[2] == "iam" && rest != "root" && !goesOn(rest, iamPaths):
+		return sentence(`IAM resource path must either be "*" or start with ` + strings.Join(iamPaths, ", ") + ".")
+	case p[2] == "s3" && region != "" && !goesOn(rest, []string{"accesspoint/"}):
+		return sentence("Resource " + r + " can not contain region information.")
 	}
 	return nil
+}
+
+// goesOn tells whether rest begins with one of the words, as far as it has no wildcard.
+func goesOn(rest string, words []string) bool {
+	for _, w := range words {
+		fixed := rest
+		if i := strings.IndexAny(rest, "*?$"); i >= 0 {
+			fixed = rest[:i]
+		}
+		if strings.HasPrefix(rest, w) || len(fixed) < len(rest) && strings.HasPrefix(w, fixed) {
+			return true
+		}
+	}
+	return false
 }
 
 // uniqueID tells whether v is what IAM shows in place of a deleted principal.

@@ -37,7 +37,7 @@ func (s *Service) CreateAccessKey(ctx context.Context, in *iam.CreateAccessKeyIn
 	}
 	err = s.updateUser(ctx, owner, func(tx *store.Tx, u *user) error {
 		if len(u.Keys) >= maxKeysPerUser {
-			return limitExceeded("Cannot exceed quota for AccessKeysPerUser: 2")
+			return overQuota("AccessKeysPerUser", maxKeysPerUser)
 		}
 		u.Keys = append(u.Keys, k.ID)
 		keys.Put(tx, keyScope, k.ID, k)
@@ -86,20 +86,23 @@ func (s *Service) ListAccessKeys(ctx context.Context, in *iam.ListAccessKeysInpu
 	return &iam.ListAccessKeysOutput{AccessKeyMetadata: out, IsTruncated: more, Marker: next}, nil
 }
 
+func (c *checks) keyID(id *string) {
+	c.Required("accessKeyId", id, 16, 128)
+	c.Pattern("accessKeyId", id, wordPattern, `[\w]+`)
+}
+
 func checkKeyID(id *string) error {
 	var c checks
-	c.required("accessKeyId", id, 16, 128)
+	c.keyID(id)
 	return c.err()
 }
 
 // UpdateAccessKey implements the operation.
 func (s *Service) UpdateAccessKey(ctx context.Context, in *iam.UpdateAccessKeyInput, _ ...func(*iam.Options)) (*iam.UpdateAccessKeyOutput, error) {
 	var c checks
-	c.required("accessKeyId", in.AccessKeyId, 16, 128)
-	if in.Status == "" {
-		c.add("null", "status", "Member must not be null")
-	}
-	c.oneOf("status", string(in.Status), "Active", "Inactive")
+	c.keyID(in.AccessKeyId)
+	c.Null("status", in.Status == "")
+	c.OneOf("status", string(in.Status), "Active", "Inactive")
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -120,7 +123,7 @@ func (s *Service) UpdateAccessKey(ctx context.Context, in *iam.UpdateAccessKeyIn
 }
 
 func notFoundKey(id string) error {
-	return noSuchEntity("The Access Key with id " + id + " cannot be found.")
+	return noSuchEntity("The Access Key with id " + id + " cannot be found")
 }
 
 // DeleteAccessKey implements the operation.

@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"net/http"
 	"regexp"
 	"time"
 
@@ -22,10 +23,8 @@ var aliasPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9]|-[a-z0-9])*$`)
 
 func checkAlias(alias *string) error {
 	var c checks
-	c.required("accountAlias", alias, 3, 63)
-	if alias != nil && !aliasPattern.MatchString(*alias) {
-		c.add("'"+*alias+"'", "accountAlias", "Member must satisfy regular expression pattern: ^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$")
-	}
+	c.Required("accountAlias", alias, 3, 63)
+	c.Pattern("accountAlias", alias, aliasPattern, "^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$")
 	return c.err()
 }
 
@@ -83,16 +82,17 @@ func (s *Service) GetAccountSummary(ctx context.Context, _ *iam.GetAccountSummar
 	}
 	n := func(v int) int32 { return int32(v) }
 	return &iam.GetAccountSummaryOutput{SummaryMap: map[string]int32{
-		"Users": n(len(users.List(s.store, sc))), "UsersQuota": 5000,
-		"Groups": n(len(groups.List(s.store, sc))), "GroupsQuota": 300,
-		"Roles": n(len(roles.List(s.store, sc))), "RolesQuota": 1000,
-		"InstanceProfiles": n(len(profiles.List(s.store, sc))), "InstanceProfilesQuota": 1000,
-		"Policies": n(len(own)), "PoliciesQuota": 1500,
+		"Users": n(len(users.List(s.store, sc))), "UsersQuota": n(s.quota("users-per-account")),
+		"Groups": n(len(groups.List(s.store, sc))), "GroupsQuota": n(s.quota("groups-per-account")),
+		"Roles": n(len(roles.List(s.store, sc))), "RolesQuota": n(s.quota("roles-per-account")),
+		"InstanceProfiles": n(len(profiles.List(s.store, sc))), "InstanceProfilesQuota": n(s.quota("instance-profiles-per-account")),
+		"Policies": n(len(own)), "PoliciesQuota": n(s.quota("managed-policies-per-account")),
 		"PolicyVersionsInUse": n(versions), "PolicyVersionsInUseQuota": 10000,
 		"Providers":                    n(len(providers.List(s.store, sc))),
 		"AccessKeysPerUserQuota":       maxKeysPerUser,
-		"AttachedPoliciesPerRoleQuota": maxAttached, "AttachedPoliciesPerUserQuota": maxAttached, "AttachedPoliciesPerGroupQuota": maxAttached,
-		"AssumeRolePolicySizeQuota": maxTrustSize, "PolicySizeQuota": maxPolicySize, "VersionsPerPolicyQuota": maxVersions,
+		"AttachedPoliciesPerRoleQuota": n(s.quota("managed-policies-per-role")), "AttachedPoliciesPerUserQuota": n(s.quota("managed-policies-per-user")),
+		"AttachedPoliciesPerGroupQuota": n(s.quota("managed-policies-per-group")),
+		"AssumeRolePolicySizeQuota":     n(s.quota("role-trust-policy-length")), "PolicySizeQuota": maxPolicySize, "VersionsPerPolicyQuota": maxVersions,
 		"RolePolicySizeQuota": n(roleHolder.inlineSize), "UserPolicySizeQuota": n(userHolder.inlineSize), "GroupPolicySizeQuota": n(groupHolder.inlineSize),
 		"GroupsPerUserQuota": maxGroupsPerUser, "ServerCertificates": 0, "ServerCertificatesQuota": 20,
 		"SigningCertificatesPerUserQuota": 2, "MFADevices": 0, "MFADevicesInUse": 0, "AccountMFAEnabled": 0,
@@ -103,11 +103,17 @@ func (s *Service) GetAccountSummary(ctx context.Context, _ *iam.GetAccountSummar
 
 // accessDenied refuses what only others may touch.
 func accessDenied(ctx context.Context, resource string) error {
-	return &smithy.GenericAPIError{
+	return denied{&smithy.GenericAPIError{
 		Code: "AccessDenied", Fault: smithy.FaultClient,
 		Message: "User: " + awsid.CallerFrom(ctx).ARN + " is not authorized to perform this operation on resource: " + resource,
-	}
+	}}
 }
+
+// denied has not the usual status of 400.
+type denied struct{ *smithy.GenericAPIError }
+
+// HTTPStatusCode tells the wire layer the status.
+func (denied) HTTPStatusCode() int { return http.StatusForbidden }
 
 // Role finds a role by account and name.
 func (s *Service) Role(_ context.Context, sc awsid.Scope, name string) (policy.Role, bool) {

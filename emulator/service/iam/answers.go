@@ -90,8 +90,8 @@ func nonNil[T any](s []T) []T {
 }
 
 func checkPage(c *checks, marker *string, maxItems *int32) {
-	c.length("marker", marker, 1, 320)
-	c.span("maxItems", maxItems, 1, 1000)
+	c.Length("marker", marker, 1, 320)
+	c.Span("maxItems", maxItems, 1, 1000)
 }
 
 func toTypes(tags []tag) []types.Tag {

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"github.com/ekslocal/ekslocal/emulator/policy"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -15,16 +16,15 @@ import (
 type holder struct {
 	kind, member string
 	inlineSize   int
-	attached     string // name of the quota on attached policies, which is 10
+	attached     string // IAM's name of the quota on attached policies
+	quota        string // and ours
 }
 
 var (
-	roleHolder  = holder{"role", "roleName", 10240, "PoliciesPerRole"}
-	userHolder  = holder{"user", "userName", 2048, "PoliciesPerUser"}
-	groupHolder = holder{"group", "groupName", 5120, "PoliciesPerGroup"}
+	roleHolder  = holder{"role", "roleName", 10240, "PoliciesPerRole", "managed-policies-per-role"}
+	userHolder  = holder{"user", "userName", 2048, "PoliciesPerUser", "managed-policies-per-user"}
+	groupHolder = holder{"group", "groupName", 5120, "PoliciesPerGroup", "managed-policies-per-group"}
 )
-
-const maxAttached = 10
 
 // empty tells whether the holder can be deleted.
 func (g *grants) empty() error {
@@ -37,8 +37,9 @@ func (g *grants) empty() error {
 	return nil
 }
 
-func (g *grants) putInline(ctx context.Context, h holder, name, doc string) error {
-	doc, err := identityPolicy(ctx, doc)
+// putInline sets a policy of the named holder.
+func (g *grants) putInline(ctx context.Context, h holder, holderName, name, doc string) error {
+	doc, err := checkPolicy(ctx, doc, policy.Identity)
 	if err != nil {
 		return err
 	}
@@ -51,7 +52,7 @@ func (g *grants) putInline(ctx context.Context, h holder, name, doc string) erro
 		total += size(d)
 	}
 	if total > h.inlineSize {
-		return limitExceeded(fmt.Sprintf("Maximum policy size of %d bytes exceeded for %s.", h.inlineSize, h.kind))
+		return limitExceeded(fmt.Sprintf("Maximum policy size of %d bytes exceeded for %s %s", h.inlineSize, h.kind, holderName))
 	}
 	return nil
 }
@@ -97,11 +98,7 @@ func checkInline(h holder, holderName, policyName, doc *string) error {
 	return checkNames("policyName", *policyName)
 }
 
-func checkPolicyName(name *string) error {
-	var c checks
-	c.name("policyName", name)
-	return c.err()
-}
+func checkPolicyName(name *string) error { return named("policyName", name) }
 
 // attach attaches a managed policy; attaching it again changes nothing.
 func (s *Service) attach(ctx context.Context, tx *store.Tx, h holder, g *grants, arn string) error {
@@ -118,8 +115,8 @@ func (s *Service) attach(ctx context.Context, tx *store.Tx, h holder, g *grants,
 	if slices.Contains(g.Attached, arn) {
 		return nil
 	}
-	if len(g.Attached) >= maxAttached {
-		return limitExceeded(fmt.Sprintf("Cannot exceed quota for %s: %d", h.attached, maxAttached))
+	if err := checkQuota(s, len(g.Attached), h.quota, h.attached); err != nil {
+		return err
 	}
 	g.Attached = append(g.Attached, arn)
 	return nil
@@ -168,7 +165,7 @@ func (s *Service) checkBoundary(ctx context.Context, r store.Reader, arn string)
 		return err
 	}
 	if _, ok := s.findManaged(ctx, r, arn); !ok {
-		return noSuchEntity("Scope " + arn + " does not exist or is not attachable.")
+		return noSuchEntity("Scope ARN: " + arn + " does not exist or is not attachable.")
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func (s *Service) PutGroupPolicy(ctx context.Context, in *iam.PutGroupPolicyInpu
 		return nil, err
 	}
 	err := s.updateGroup(ctx, in.GroupName, func(_ *store.Tx, g *group) error {
-		return g.putInline(ctx, groupHolder, *in.PolicyName, *in.PolicyDocument)
+		return g.putInline(ctx, groupHolder, *in.GroupName, *in.PolicyName, *in.PolicyDocument)
 	})
 	return answer(&iam.PutGroupPolicyOutput{}, err)
 }

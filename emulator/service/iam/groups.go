@@ -13,9 +13,7 @@ import (
 const maxGroupsPerUser = 10
 
 func getGroup(ctx context.Context, r store.Reader, name *string) (*group, error) {
-	var c checks
-	c.name("groupName", name)
-	if err := c.err(); err != nil {
+	if err := named("groupName", name); err != nil {
 		return nil, err
 	}
 	if g := groups.Get(r, scopeOf(ctx), key(*name)); g != nil && g.Name == *name {
@@ -66,6 +64,9 @@ func (s *Service) CreateGroup(ctx context.Context, in *iam.CreateGroupInput, _ .
 		if groups.Get(tx, sc, key(g.Name)) != nil {
 			return exists("Group with name " + g.Name + " already exists.")
 		}
+		if err := checkQuota(s, len(groups.List(tx, sc)), "groups-per-account", "GroupsPerAccount"); err != nil {
+			return err
+		}
 		groups.Put(tx, sc, key(g.Name), g)
 		return nil
 	})
@@ -108,9 +109,12 @@ func members(ctx context.Context, r store.Reader, group string) []*user {
 // ListGroups implements the operation.
 func (s *Service) ListGroups(ctx context.Context, in *iam.ListGroupsInput, _ ...func(*iam.Options)) (*iam.ListGroupsOutput, error) {
 	var c checks
-	c.length("pathPrefix", in.PathPrefix, 1, 512)
+	c.Length("pathPrefix", in.PathPrefix, 1, 512)
 	checkPage(&c, in.Marker, in.MaxItems)
 	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if err := checkPrefix(in.PathPrefix); err != nil {
 		return nil, err
 	}
 	all := underPath(groups.List(s.store, scopeOf(ctx)), in.PathPrefix, func(g *group) *entity { return &g.entity })
@@ -136,8 +140,8 @@ func groupPage(all []*group, marker *string, maxItems *int32) ([]types.Group, bo
 // UpdateGroup implements the operation: a new name, a new path, or both.
 func (s *Service) UpdateGroup(ctx context.Context, in *iam.UpdateGroupInput, _ ...func(*iam.Options)) (*iam.UpdateGroupOutput, error) {
 	var c checks
-	c.length("newGroupName", in.NewGroupName, 1, 128)
-	c.length("newPath", in.NewPath, 1, 512)
+	c.Length("newGroupName", in.NewGroupName, 1, 128)
+	c.Length("newPath", in.NewPath, 1, 512)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -198,7 +202,7 @@ func (s *Service) AddUserToGroup(ctx context.Context, in *iam.AddUserToGroupInpu
 			return nil
 		}
 		if len(u.Groups) >= maxGroupsPerUser {
-			return limitExceeded("Cannot exceed quota for GroupsPerUser: 10")
+			return overQuota("GroupsPerUser", maxGroupsPerUser)
 		}
 		u.Groups = append(u.Groups, g.Name)
 		return nil

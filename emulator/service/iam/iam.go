@@ -17,6 +17,8 @@ type Config struct {
 	Store *store.Store
 	Clock clock.PassiveClock
 	Log   *slog.Logger
+	// Quotas overrides the default quotas, by their names in fixtures/quotas.
+	Quotas map[string]int
 }
 
 // Service implements IAM's operations with the signatures of the SDK's client.
@@ -24,6 +26,8 @@ type Service struct {
 	store *store.Store
 	clock clock.PassiveClock
 	log   *slog.Logger
+
+	quotas map[string]int
 }
 
 // New returns the service.
@@ -34,7 +38,7 @@ func New(c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: c.Store, clock: c.Clock, log: c.Log}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, quotas: c.Quotas}
 }
 
 // All tables live in the account's global scope, which is one of its partition,

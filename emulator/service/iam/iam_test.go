@@ -151,15 +151,15 @@ func TestRoleValidation(t *testing.T) {
 		in            *iam.CreateRoleInput
 		code, message string
 	}{
-		{"nothing", &iam.CreateRoleInput{}, "ValidationError", "2 validation errors detected: Value null at 'roleName' failed to satisfy constraint: Member must not be null; Value null at 'assumeRolePolicyDocument' failed to satisfy constraint: Member must not be null"},
-		{"long name", role(longName, trustEKS), "ValidationError", "1 validation error detected: Value '" + longName + "' at 'roleName' failed to satisfy constraint: Member must have length less than or equal to 64"},
+		{"nothing", &iam.CreateRoleInput{}, "ValidationError", "2 validation errors detected: Value at 'roleName' failed to satisfy constraint: Member must not be null; Value at 'assumeRolePolicyDocument' failed to satisfy constraint: Member must not be null"},
+		{"long name", role(longName, trustEKS), "ValidationError", "1 validation error detected: Value at 'roleName' failed to satisfy constraint: Member must have length less than or equal to 64"},
 		{"bad name", role("a b", trustEKS), "ValidationError", "The specified value for roleName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-"},
 		{"bad path", with(role("a", trustEKS), func(in *iam.CreateRoleInput) { in.Path = aws.String("x") }), "ValidationError", "The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters."},
-		{"session", with(role("a", trustEKS), func(in *iam.CreateRoleInput) { in.MaxSessionDuration = aws.Int32(60) }), "ValidationError", "1 validation error detected: Value '60' at 'maxSessionDuration' failed to satisfy constraint: Member must have value greater than or equal to 3600"},
+		{"session", with(role("a", trustEKS), func(in *iam.CreateRoleInput) { in.MaxSessionDuration = aws.Int32(60) }), "ValidationError", "1 validation error detected: Value at 'maxSessionDuration' failed to satisfy constraint: Member must have value greater than or equal to 3600"},
 		{"no JSON", role("a", "{"), "MalformedPolicyDocument", "This policy contains invalid Json"},
-		{"no policy", role("a", `{"Statement":1}`), "MalformedPolicyDocument", "Syntax errors in policy."},
+		{"no policy", role("a", `{"Statement":1}`), "MalformedPolicyDocument", "Syntax error in policy."},
 		{"unknown principal", role("a", strings.Replace(trustEKS, `"Service":"eks.amazonaws.com"`, `"AWS":"arn:aws:iam::111122223333:role/gone"`, 1)), "MalformedPolicyDocument", `Invalid principal in policy: "AWS":"arn:aws:iam::111122223333:role/gone"`},
-		{"boundary", with(role("a", trustEKS), func(in *iam.CreateRoleInput) { in.PermissionsBoundary = aws.String("arn:aws:iam::aws:policy/NoSuch") }), "NoSuchEntity", "Scope arn:aws:iam::aws:policy/NoSuch does not exist or is not attachable."},
+		{"boundary", with(role("a", trustEKS), func(in *iam.CreateRoleInput) { in.PermissionsBoundary = aws.String("arn:aws:iam::aws:policy/NoSuch") }), "NoSuchEntity", "Scope ARN: arn:aws:iam::aws:policy/NoSuch does not exist or is not attachable."},
 		{"reserved tag", with(role("a", trustEKS), func(in *iam.CreateRoleInput) {
 			in.Tags = []types.Tag{{Key: aws.String("aws:x"), Value: aws.String("")}}
 		}), "InvalidInput", "Tag keys starting with aws: are reserved for system use."},
@@ -198,7 +198,7 @@ func TestPages(t *testing.T) {
 		t.Error(pages, diff)
 	}
 	_, err := s.ListRoles(ctx, &iam.ListRolesInput{MaxItems: aws.Int32(0)})
-	wantError(t, err, "ValidationError", "1 validation error detected: Value '0' at 'maxItems' failed to satisfy constraint: Member must have value greater than or equal to 1")
+	wantError(t, err, "ValidationError", "1 validation error detected: Value at 'maxItems' failed to satisfy constraint: Member must have value greater than or equal to 1")
 }
 
 type lister struct{ s *Service }
@@ -332,7 +332,7 @@ func TestOIDCProvider(t *testing.T) {
 	_, err := s.CreateOpenIDConnectProvider(ctx, in)
 	wantError(t, err, "EntityAlreadyExists", "Provider with url https://127.0.0.1:4566/id/ABC already exists.")
 	_, err = s.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{Url: aws.String("http://x")})
-	wantError(t, err, "ValidationError", "Invalid Open ID Connect Provider URL")
+	wantError(t, err, "InvalidInput", "Invalid Open ID Connect Provider URL. The URL must begin with https://.")
 	must[iam.AddClientIDToOpenIDConnectProviderOutput](t)(s.AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: aws.String("other")}))
 	must[iam.UpdateOpenIDConnectProviderThumbprintOutput](t)(s.UpdateOpenIDConnectProviderThumbprint(ctx, &iam.UpdateOpenIDConnectProviderThumbprintInput{OpenIDConnectProviderArn: arn, ThumbprintList: []string{strings.Repeat("a", 40)}}))
 	got := must[iam.GetOpenIDConnectProviderOutput](t)(s.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}))

@@ -11,9 +11,7 @@ import (
 )
 
 func getProfile(ctx context.Context, r store.Reader, name *string) (*instanceProfile, error) {
-	var c checks
-	c.name("instanceProfileName", name)
-	if err := c.err(); err != nil {
+	if err := named("instanceProfileName", name); err != nil {
 		return nil, err
 	}
 	if p := profiles.Get(r, scopeOf(ctx), key(*name)); p != nil && p.Name == *name {
@@ -71,6 +69,9 @@ func (s *Service) CreateInstanceProfile(ctx context.Context, in *iam.CreateInsta
 		if profiles.Get(tx, sc, key(p.Name)) != nil {
 			return exists("Instance Profile " + p.Name + " already exists.")
 		}
+		if err := checkQuota(s, len(profiles.List(tx, sc)), "instance-profiles-per-account", "InstanceProfilesPerAccount"); err != nil {
+			return err
+		}
 		profiles.Put(tx, sc, key(p.Name), p)
 		return nil
 	})
@@ -94,9 +95,12 @@ func (s *Service) GetInstanceProfile(ctx context.Context, in *iam.GetInstancePro
 // ListInstanceProfiles implements the operation.
 func (s *Service) ListInstanceProfiles(ctx context.Context, in *iam.ListInstanceProfilesInput, _ ...func(*iam.Options)) (*iam.ListInstanceProfilesOutput, error) {
 	var c checks
-	c.length("pathPrefix", in.PathPrefix, 1, 512)
+	c.Length("pathPrefix", in.PathPrefix, 1, 512)
 	checkPage(&c, in.Marker, in.MaxItems)
 	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if err := checkPrefix(in.PathPrefix); err != nil {
 		return nil, err
 	}
 	all := underPath(profiles.List(s.store, scopeOf(ctx)), in.PathPrefix, func(p *instanceProfile) *entity { return &p.entity })
@@ -159,7 +163,7 @@ func (s *Service) AddRoleToInstanceProfile(ctx context.Context, in *iam.AddRoleT
 			return err
 		}
 		if p.Role != "" {
-			return limitExceeded("Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1")
+			return overQuota("InstanceSessionsPerInstanceProfile", 1)
 		}
 		p.Role = r.Name
 		put()

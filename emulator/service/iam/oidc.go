@@ -25,14 +25,16 @@ var thumbprintPattern = regexp.MustCompile(`^[0-9A-Fa-f]{40}$`)
 
 func getProvider(ctx context.Context, r store.Reader, arn *string) (*oidcProvider, error) {
 	var c checks
-	c.required("openIDConnectProviderArn", arn, 20, 2048)
+	c.Required("openIDConnectProviderArn", arn, 20, 2048)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	a, err := awsid.ParseARN(*arn)
-	u, isProvider := strings.CutPrefix(a.Resource, "oidc-provider/")
-	if err != nil || a.Service != "iam" || !isProvider {
-		return nil, &types.InvalidInputException{Message: aws.String("Invalid ARN: " + *arn)}
+	if err := checkARN(ctx, *arn); err != nil {
+		return nil, err
+	}
+	_, u, isProvider := strings.Cut(*arn, ":oidc-provider/")
+	if !isProvider {
+		return nil, invalidInput("ARN " + *arn + " is not valid.")
 	}
 	if p := providers.Get(r, scopeOf(ctx), u); p != nil && p.ARN == *arn {
 		return p, nil
@@ -69,13 +71,13 @@ func invalidInput(msg string) error { return &types.InvalidInputException{Messag
 func checkClientIDs(ids []string) error {
 	var c checks
 	for _, id := range ids {
-		c.length("clientIDList", &id, 1, 255)
+		c.Length("clientID", &id, 1, 255)
 	}
 	if err := c.err(); err != nil {
 		return err
 	}
 	if len(ids) > maxClientIDs {
-		return limitExceeded("Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: 100")
+		return overQuota("ClientIdsPerOpenIdConnectProvider", maxClientIDs)
 	}
 	return nil
 }
@@ -86,9 +88,7 @@ func checkThumbprints(list []string) error {
 	}
 	for _, t := range list {
 		if len(t) != 40 {
-			var c checks
-			c.length("thumbprintList", &t, 40, 40)
-			return c.err()
+			return invalidInput("Thumbprint must be exactly 40 characters.")
 		}
 		if !thumbprintPattern.MatchString(t) {
 			return invalidInput("Invalid thumbprint: " + t)
@@ -101,11 +101,13 @@ func checkThumbprints(list []string) error {
 // no port in it; here the clusters' own issuers have one.
 func issuerURL(raw string) (string, error) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
+	switch {
+	case err != nil || u.Scheme == "" || u.Host == "":
 		return "", validationError("Invalid Open ID Connect Provider URL")
-	}
-	if u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", validationError("Invalid Open ID Connect Provider URL")
+	case u.Scheme != "https":
+		return "", invalidInput("Invalid Open ID Connect Provider URL. The URL must begin with https://.")
+	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return "", invalidInput("Invalid Open ID Connect Provider URL.")
 	}
 	return strings.TrimSuffix(u.Host+u.EscapedPath(), "/"), nil
 }
@@ -113,7 +115,7 @@ func issuerURL(raw string) (string, error) {
 // CreateOpenIDConnectProvider implements the operation.
 func (s *Service) CreateOpenIDConnectProvider(ctx context.Context, in *iam.CreateOpenIDConnectProviderInput, _ ...func(*iam.Options)) (*iam.CreateOpenIDConnectProviderOutput, error) {
 	var c checks
-	c.required("url", in.Url, 1, 255)
+	c.Required("url", in.Url, 1, 255)
 	c.tags(in.Tags)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -140,6 +142,9 @@ func (s *Service) CreateOpenIDConnectProvider(ctx context.Context, in *iam.Creat
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if providers.Get(tx, sc, u) != nil {
 			return exists("Provider with url https://" + u + " already exists.")
+		}
+		if err := checkQuota(s, len(providers.List(tx, sc)), "oidc-providers-per-account", "OpenIdConnectProvidersPerAccount"); err != nil {
+			return err
 		}
 		providers.Put(tx, sc, u, p)
 		return nil
@@ -205,8 +210,10 @@ func (s *Service) DeleteOpenIDConnectProvider(ctx context.Context, in *iam.Delet
 
 // UpdateOpenIDConnectProviderThumbprint implements the operation.
 func (s *Service) UpdateOpenIDConnectProviderThumbprint(ctx context.Context, in *iam.UpdateOpenIDConnectProviderThumbprintInput, _ ...func(*iam.Options)) (*iam.UpdateOpenIDConnectProviderThumbprintOutput, error) {
-	if len(in.ThumbprintList) == 0 {
-		return nil, invalidInput("Thumbprint list must not be empty.")
+	var c checks
+	c.Null("thumbprintList", len(in.ThumbprintList) == 0)
+	if err := c.err(); err != nil {
+		return nil, err
 	}
 	if err := checkThumbprints(in.ThumbprintList); err != nil {
 		return nil, err
@@ -222,7 +229,7 @@ func (s *Service) UpdateOpenIDConnectProviderThumbprint(ctx context.Context, in 
 // idempotent.
 func (s *Service) AddClientIDToOpenIDConnectProvider(ctx context.Context, in *iam.AddClientIDToOpenIDConnectProviderInput, _ ...func(*iam.Options)) (*iam.AddClientIDToOpenIDConnectProviderOutput, error) {
 	var c checks
-	c.required("clientID", in.ClientID, 1, 255)
+	c.Required("clientID", in.ClientID, 1, 255)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -240,7 +247,7 @@ func (s *Service) AddClientIDToOpenIDConnectProvider(ctx context.Context, in *ia
 // fail for a client that is not there.
 func (s *Service) RemoveClientIDFromOpenIDConnectProvider(ctx context.Context, in *iam.RemoveClientIDFromOpenIDConnectProviderInput, _ ...func(*iam.Options)) (*iam.RemoveClientIDFromOpenIDConnectProviderOutput, error) {
 	var c checks
-	c.required("clientID", in.ClientID, 1, 255)
+	c.Required("clientID", in.ClientID, 1, 255)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

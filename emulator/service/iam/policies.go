@@ -2,7 +2,6 @@ package iam
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
 	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/fixtures/managedpolicies"
 )
@@ -139,7 +139,7 @@ func (s *Service) CreatePolicy(ctx context.Context, in *iam.CreatePolicyInput, _
 	c.name("policyName", in.PolicyName)
 	c.path(in.Path)
 	c.document("policyDocument", in.PolicyDocument)
-	c.length("description", in.Description, 0, 1000)
+	c.Length("description", in.Description, 0, 1000)
 	c.tags(in.Tags)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -168,6 +168,9 @@ func (s *Service) CreatePolicy(ctx context.Context, in *iam.CreatePolicyInput, _
 		if policies.Get(tx, sc, key(p.Name)) != nil {
 			return exists("A policy called " + p.Name + " already exists. Duplicate names are not allowed.")
 		}
+		if err := checkQuota(s, len(policies.List(tx, sc)), "managed-policies-per-account", "PoliciesPerAccount"); err != nil {
+			return err
+		}
 		policies.Put(tx, sc, key(p.Name), p)
 		return nil
 	})
@@ -180,12 +183,12 @@ func (s *Service) CreatePolicy(ctx context.Context, in *iam.CreatePolicyInput, _
 }
 
 func managedDocument(ctx context.Context, doc string) (string, error) {
-	doc, err := identityPolicy(ctx, doc)
+	doc, err := checkPolicy(ctx, doc, policy.Managed)
 	if err != nil {
 		return "", err
 	}
 	if size(doc) > maxPolicySize {
-		return "", limitExceeded(fmt.Sprintf("Cannot exceed quota for PolicySize: %d", maxPolicySize))
+		return "", overQuota("PolicySize", maxPolicySize)
 	}
 	return doc, nil
 }
@@ -204,11 +207,14 @@ func (s *Service) GetPolicy(ctx context.Context, in *iam.GetPolicyInput, _ ...fu
 // ListPolicies implements the operation.
 func (s *Service) ListPolicies(ctx context.Context, in *iam.ListPoliciesInput, _ ...func(*iam.Options)) (*iam.ListPoliciesOutput, error) {
 	var c checks
-	c.oneOf("scope", string(in.Scope), "All", "AWS", "Local")
-	c.oneOf("policyUsageFilter", string(in.PolicyUsageFilter), "PermissionsPolicy", "PermissionsBoundary")
-	c.length("pathPrefix", in.PathPrefix, 1, 512)
+	c.OneOf("scope", string(in.Scope), "All", "AWS", "Local")
+	c.OneOf("policyUsageFilter", string(in.PolicyUsageFilter), "PermissionsPolicy", "PermissionsBoundary")
+	c.Length("pathPrefix", in.PathPrefix, 1, 512)
 	checkPage(&c, in.Marker, in.MaxItems)
 	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if err := checkPrefix(in.PathPrefix); err != nil {
 		return nil, err
 	}
 	sc := scopeOf(ctx)
@@ -263,8 +269,8 @@ func (s *Service) DeletePolicy(ctx context.Context, in *iam.DeletePolicyInput, _
 // ListEntitiesForPolicy implements the operation.
 func (s *Service) ListEntitiesForPolicy(ctx context.Context, in *iam.ListEntitiesForPolicyInput, _ ...func(*iam.Options)) (*iam.ListEntitiesForPolicyOutput, error) {
 	var c checks
-	c.oneOf("entityFilter", string(in.EntityFilter), "User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy")
-	c.oneOf("policyUsageFilter", string(in.PolicyUsageFilter), "PermissionsPolicy", "PermissionsBoundary")
+	c.OneOf("entityFilter", string(in.EntityFilter), "User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy")
+	c.OneOf("policyUsageFilter", string(in.PolicyUsageFilter), "PermissionsPolicy", "PermissionsBoundary")
 	checkPage(&c, in.Marker, in.MaxItems)
 	if err := c.err(); err != nil {
 		return nil, err

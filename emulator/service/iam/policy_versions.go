@@ -12,7 +12,8 @@ import (
 
 func (p *customerPolicy) version(id *string) (int, error) {
 	var c checks
-	c.required("versionId", id, 1, 64)
+	c.Null("versionId", id == nil)
+	c.Pattern("versionId", id, versionPattern, `v[1-9][0-9]*(\.[A-Za-z0-9-]*)?`)
 	if err := c.err(); err != nil {
 		return 0, err
 	}

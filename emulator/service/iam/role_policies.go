@@ -14,7 +14,7 @@ func (s *Service) PutRolePolicy(ctx context.Context, in *iam.PutRolePolicyInput,
 		return nil, err
 	}
 	err := s.updateRole(ctx, in.RoleName, func(_ *store.Tx, r *role) error {
-		return r.putInline(ctx, roleHolder, *in.PolicyName, *in.PolicyDocument)
+		return r.putInline(ctx, roleHolder, *in.RoleName, *in.PolicyName, *in.PolicyDocument)
 	})
 	return answer(&iam.PutRolePolicyOutput{}, err)
 }

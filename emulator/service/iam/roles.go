@@ -13,10 +13,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
-const (
-	maxTrustSize   = 2048
-	defaultSession = 3600
-)
+const defaultSession = 3600
 
 func scopeOf(ctx context.Context) awsid.Scope { return awsid.CallerFrom(ctx).Global() }
 
@@ -35,9 +32,7 @@ func (s *Service) newEntity(ctx context.Context, kind, idPrefix, path, name stri
 // getRole finds a role by its exact name: names are unique without regard to
 // case, but ARNs, and so look-ups, are not.
 func getRole(ctx context.Context, r store.Reader, name *string) (*role, error) {
-	var c checks
-	c.name("roleName", name)
-	if err := c.err(); err != nil {
+	if err := named("roleName", name); err != nil {
 		return nil, err
 	}
 	if v := roles.Get(r, scopeOf(ctx), key(*name)); v != nil && v.Name == *name {
@@ -114,9 +109,9 @@ func (s *Service) CreateRole(ctx context.Context, in *iam.CreateRoleInput, _ ...
 	c.name("roleName", in.RoleName)
 	c.path(in.Path)
 	c.document("assumeRolePolicyDocument", in.AssumeRolePolicyDocument)
-	c.length("description", in.Description, 0, 1000)
-	c.span("maxSessionDuration", in.MaxSessionDuration, 3600, 43200)
-	c.length("permissionsBoundary", in.PermissionsBoundary, 20, 2048)
+	c.description(in.Description)
+	c.Span("maxSessionDuration", in.MaxSessionDuration, 3600, 43200)
+	c.Length("permissionsBoundary", in.PermissionsBoundary, 20, 2048)
 	c.tags(in.Tags)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -145,10 +140,13 @@ func (s *Service) CreateRole(ctx context.Context, in *iam.CreateRoleInput, _ ...
 		if roles.Get(tx, sc, key(r.Name)) != nil {
 			return exists("Role with name " + r.Name + " already exists.")
 		}
-		if r.Trust, err = s.trustPolicy(ctx, tx, *in.AssumeRolePolicyDocument); err != nil {
+		if r.Trust, err = s.trustPolicy(ctx, tx, "assumeRolePolicyDocument", *in.AssumeRolePolicyDocument); err != nil {
 			return err
 		}
 		if err := s.checkBoundary(ctx, tx, r.Boundary); err != nil {
+			return err
+		}
+		if err := checkQuota(s, len(roles.List(tx, sc)), "roles-per-account", "RolesPerAccount"); err != nil {
 			return err
 		}
 		roles.Put(tx, sc, key(r.Name), r)
@@ -165,14 +163,18 @@ func (s *Service) CreateRole(ctx context.Context, in *iam.CreateRoleInput, _ ...
 // trustPolicy checks an AssumeRolePolicyDocument. Principals of the caller's own
 // account must exist; those of other accounts may be real ones that this
 // emulator has never heard of.
-func (s *Service) trustPolicy(ctx context.Context, r store.Reader, doc string) (string, error) {
-	doc, sc := decodeDocument(doc), scopeOf(ctx)
+func (s *Service) trustPolicy(ctx context.Context, r store.Reader, member, doc string) (string, error) {
+	if err := checkLatin(member, doc); err != nil {
+		return "", err
+	}
+	doc = decodeDocument(doc)
+	sc := scopeOf(ctx)
 	d, err := policy.Validate(doc, policy.Trust, sc.Partition())
 	if err != nil {
 		return "", malformed(err)
 	}
-	if size(doc) > maxTrustSize {
-		return "", limitExceeded("Cannot exceed quota for ACLSizePerRole: 2048")
+	if most := s.quota("role-trust-policy-length"); size(doc) > most {
+		return "", overQuota("ACLSizePerRole", most)
 	}
 	for _, st := range d.Statements {
 		for _, p := range []*policy.Principals{st.Principal, st.NotPrincipal} {
@@ -221,9 +223,12 @@ func (s *Service) GetRole(ctx context.Context, in *iam.GetRoleInput, _ ...func(*
 // ListRoles implements the operation.
 func (s *Service) ListRoles(ctx context.Context, in *iam.ListRolesInput, _ ...func(*iam.Options)) (*iam.ListRolesOutput, error) {
 	var c checks
-	c.length("pathPrefix", in.PathPrefix, 1, 512)
+	c.Length("pathPrefix", in.PathPrefix, 1, 512)
 	checkPage(&c, in.Marker, in.MaxItems)
 	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if err := checkPrefix(in.PathPrefix); err != nil {
 		return nil, err
 	}
 	all := underPath(roles.List(s.store, scopeOf(ctx)), in.PathPrefix, func(r *role) *entity { return &r.entity })
@@ -254,8 +259,8 @@ func underPath[T any](all []*T, prefix *string, of func(*T) *entity) []*T {
 // UpdateRole implements the operation.
 func (s *Service) UpdateRole(ctx context.Context, in *iam.UpdateRoleInput, _ ...func(*iam.Options)) (*iam.UpdateRoleOutput, error) {
 	var c checks
-	c.length("description", in.Description, 0, 1000)
-	c.span("maxSessionDuration", in.MaxSessionDuration, 3600, 43200)
+	c.description(in.Description)
+	c.Span("maxSessionDuration", in.MaxSessionDuration, 3600, 43200)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -274,7 +279,8 @@ func (s *Service) UpdateRole(ctx context.Context, in *iam.UpdateRoleInput, _ ...
 // UpdateRoleDescription implements the operation.
 func (s *Service) UpdateRoleDescription(ctx context.Context, in *iam.UpdateRoleDescriptionInput, _ ...func(*iam.Options)) (*iam.UpdateRoleDescriptionOutput, error) {
 	var c checks
-	c.required("description", in.Description, 0, 1000)
+	c.Null("description", in.Description == nil)
+	c.description(in.Description)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -300,7 +306,7 @@ func (s *Service) UpdateAssumeRolePolicy(ctx context.Context, in *iam.UpdateAssu
 		return nil, err
 	}
 	err := s.updateRole(ctx, in.RoleName, func(tx *store.Tx, r *role) (err error) {
-		r.Trust, err = s.trustPolicy(ctx, tx, *in.PolicyDocument)
+		r.Trust, err = s.trustPolicy(ctx, tx, "policyDocument", *in.PolicyDocument)
 		return err
 	})
 	return answer(&iam.UpdateAssumeRolePolicyOutput{}, err)

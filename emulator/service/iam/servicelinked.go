@@ -56,9 +56,9 @@ func (s *Service) newLinkedRole(sc awsid.Scope, service, suffix string) (*role, 
 // CreateServiceLinkedRole implements the operation.
 func (s *Service) CreateServiceLinkedRole(ctx context.Context, in *iam.CreateServiceLinkedRoleInput, _ ...func(*iam.Options)) (*iam.CreateServiceLinkedRoleOutput, error) {
 	var c checks
-	c.required("aWSServiceName", in.AWSServiceName, 1, 128)
-	c.length("customSuffix", in.CustomSuffix, 1, 64)
-	c.length("description", in.Description, 0, 1000)
+	c.Required("aWSServiceName", in.AWSServiceName, 1, 128)
+	c.Length("customSuffix", in.CustomSuffix, 1, 64)
+	c.description(in.Description)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (s *Service) DeleteServiceLinkedRole(ctx context.Context, in *iam.DeleteSer
 // GetServiceLinkedRoleDeletionStatus implements the operation.
 func (s *Service) GetServiceLinkedRoleDeletionStatus(ctx context.Context, in *iam.GetServiceLinkedRoleDeletionStatusInput, _ ...func(*iam.Options)) (*iam.GetServiceLinkedRoleDeletionStatusOutput, error) {
 	var c checks
-	c.required("deletionTaskId", in.DeletionTaskId, 1, 1000)
+	c.Required("deletionTaskId", in.DeletionTaskId, 1, 1000)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

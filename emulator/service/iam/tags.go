@@ -21,9 +21,6 @@ func mergeTags(have []tag, add []types.Tag) ([]tag, error) {
 	seen := map[string]bool{}
 	for _, t := range add {
 		k, v := aws.ToString(t.Key), aws.ToString(t.Value)
-		if !tagPattern.MatchString(k) || !tagPattern.MatchString(v) {
-			return nil, validationError("The specified value for tags is invalid. It must contain only letters, numbers, spaces and the following: _.:/=+-@")
-		}
 		if strings.HasPrefix(strings.ToLower(k), "aws:") {
 			return nil, &types.InvalidInputException{Message: aws.String("Tag keys starting with aws: are reserved for system use.")}
 		}
@@ -50,11 +47,22 @@ func dropTags(have []tag, drop []string) []tag {
 	})
 }
 
+func checkTags(tags []types.Tag) *checks {
+	c := &checks{}
+	c.Null("tags", tags == nil)
+	c.tags(tags)
+	return c
+}
+
+func checkTagKeys(keys []string) *checks {
+	c := &checks{}
+	c.tagKeys(keys)
+	return c
+}
+
 // retag changes the tags that f finds; f returns a pointer into a record of the
 // transaction's own and how to write that record back.
-func (s *Service) retag(ctx context.Context, add []types.Tag, drop []string, f func(tx *store.Tx) (*[]tag, func(), error)) error {
-	var c checks
-	c.tags(add)
+func (s *Service) retag(ctx context.Context, c *checks, add []types.Tag, drop []string, f func(tx *store.Tx) (*[]tag, func(), error)) error {
 	if err := c.err(); err != nil {
 		return err
 	}
@@ -84,7 +92,7 @@ func tagPage(tags []tag, marker *string, maxItems *int32) ([]types.Tag, bool, *s
 
 // TagRole implements the operation.
 func (s *Service) TagRole(ctx context.Context, in *iam.TagRoleInput, _ ...func(*iam.Options)) (*iam.TagRoleOutput, error) {
-	err := s.retag(ctx, in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTags(in.Tags), in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
 		r, put, err := editRole(ctx, tx, in.RoleName)
 		if err != nil {
 			return nil, nil, err
@@ -96,7 +104,7 @@ func (s *Service) TagRole(ctx context.Context, in *iam.TagRoleInput, _ ...func(*
 
 // UntagRole implements the operation.
 func (s *Service) UntagRole(ctx context.Context, in *iam.UntagRoleInput, _ ...func(*iam.Options)) (*iam.UntagRoleOutput, error) {
-	err := s.retag(ctx, nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTagKeys(in.TagKeys), nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
 		r, put, err := editRole(ctx, tx, in.RoleName)
 		if err != nil {
 			return nil, nil, err
@@ -121,7 +129,7 @@ func (s *Service) ListRoleTags(ctx context.Context, in *iam.ListRoleTagsInput, _
 
 // TagPolicy implements the operation.
 func (s *Service) TagPolicy(ctx context.Context, in *iam.TagPolicyInput, _ ...func(*iam.Options)) (*iam.TagPolicyOutput, error) {
-	err := s.retag(ctx, in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTags(in.Tags), in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
 		p, put, err := editPolicy(ctx, tx, in.PolicyArn)
 		if err != nil {
 			return nil, nil, err
@@ -133,7 +141,7 @@ func (s *Service) TagPolicy(ctx context.Context, in *iam.TagPolicyInput, _ ...fu
 
 // UntagPolicy implements the operation.
 func (s *Service) UntagPolicy(ctx context.Context, in *iam.UntagPolicyInput, _ ...func(*iam.Options)) (*iam.UntagPolicyOutput, error) {
-	err := s.retag(ctx, nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTagKeys(in.TagKeys), nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
 		p, put, err := editPolicy(ctx, tx, in.PolicyArn)
 		if err != nil {
 			return nil, nil, err
@@ -158,7 +166,7 @@ func (s *Service) ListPolicyTags(ctx context.Context, in *iam.ListPolicyTagsInpu
 
 // TagInstanceProfile implements the operation.
 func (s *Service) TagInstanceProfile(ctx context.Context, in *iam.TagInstanceProfileInput, _ ...func(*iam.Options)) (*iam.TagInstanceProfileOutput, error) {
-	err := s.retag(ctx, in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTags(in.Tags), in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
 		p, put, err := editProfile(ctx, tx, in.InstanceProfileName)
 		if err != nil {
 			return nil, nil, err
@@ -170,7 +178,7 @@ func (s *Service) TagInstanceProfile(ctx context.Context, in *iam.TagInstancePro
 
 // UntagInstanceProfile implements the operation.
 func (s *Service) UntagInstanceProfile(ctx context.Context, in *iam.UntagInstanceProfileInput, _ ...func(*iam.Options)) (*iam.UntagInstanceProfileOutput, error) {
-	err := s.retag(ctx, nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTagKeys(in.TagKeys), nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
 		p, put, err := editProfile(ctx, tx, in.InstanceProfileName)
 		if err != nil {
 			return nil, nil, err
@@ -195,7 +203,7 @@ func (s *Service) ListInstanceProfileTags(ctx context.Context, in *iam.ListInsta
 
 // TagUser implements the operation.
 func (s *Service) TagUser(ctx context.Context, in *iam.TagUserInput, _ ...func(*iam.Options)) (*iam.TagUserOutput, error) {
-	err := s.retag(ctx, in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTags(in.Tags), in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
 		u, put, err := editUser(ctx, tx, in.UserName)
 		if err != nil {
 			return nil, nil, err
@@ -207,7 +215,7 @@ func (s *Service) TagUser(ctx context.Context, in *iam.TagUserInput, _ ...func(*
 
 // UntagUser implements the operation.
 func (s *Service) UntagUser(ctx context.Context, in *iam.UntagUserInput, _ ...func(*iam.Options)) (*iam.UntagUserOutput, error) {
-	err := s.retag(ctx, nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTagKeys(in.TagKeys), nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
 		u, put, err := editUser(ctx, tx, in.UserName)
 		if err != nil {
 			return nil, nil, err
@@ -232,7 +240,7 @@ func (s *Service) ListUserTags(ctx context.Context, in *iam.ListUserTagsInput, _
 
 // TagOpenIDConnectProvider implements the operation.
 func (s *Service) TagOpenIDConnectProvider(ctx context.Context, in *iam.TagOpenIDConnectProviderInput, _ ...func(*iam.Options)) (*iam.TagOpenIDConnectProviderOutput, error) {
-	err := s.retag(ctx, in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTags(in.Tags), in.Tags, nil, func(tx *store.Tx) (*[]tag, func(), error) {
 		p, put, err := editProvider(ctx, tx, in.OpenIDConnectProviderArn)
 		if err != nil {
 			return nil, nil, err
@@ -244,7 +252,7 @@ func (s *Service) TagOpenIDConnectProvider(ctx context.Context, in *iam.TagOpenI
 
 // UntagOpenIDConnectProvider implements the operation.
 func (s *Service) UntagOpenIDConnectProvider(ctx context.Context, in *iam.UntagOpenIDConnectProviderInput, _ ...func(*iam.Options)) (*iam.UntagOpenIDConnectProviderOutput, error) {
-	err := s.retag(ctx, nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
+	err := s.retag(ctx, checkTagKeys(in.TagKeys), nil, in.TagKeys, func(tx *store.Tx) (*[]tag, func(), error) {
 		p, put, err := editProvider(ctx, tx, in.OpenIDConnectProviderArn)
 		if err != nil {
 			return nil, nil, err

@@ -14,7 +14,7 @@ func (s *Service) PutUserPolicy(ctx context.Context, in *iam.PutUserPolicyInput,
 		return nil, err
 	}
 	err := s.updateUser(ctx, in.UserName, func(_ *store.Tx, u *user) error {
-		return u.putInline(ctx, userHolder, *in.PolicyName, *in.PolicyDocument)
+		return u.putInline(ctx, userHolder, *in.UserName, *in.PolicyName, *in.PolicyDocument)
 	})
 	return answer(&iam.PutUserPolicyOutput{}, err)
 }

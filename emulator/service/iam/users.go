@@ -13,9 +13,7 @@ import (
 )
 
 func getUser(ctx context.Context, r store.Reader, name *string) (*user, error) {
-	var c checks
-	c.name("userName", name)
-	if err := c.err(); err != nil {
+	if err := named("userName", name); err != nil {
 		return nil, err
 	}
 	if u := users.Get(r, scopeOf(ctx), key(*name)); u != nil && u.Name == *name {
@@ -60,9 +58,9 @@ func (u *user) full() *types.User {
 // CreateUser implements the operation.
 func (s *Service) CreateUser(ctx context.Context, in *iam.CreateUserInput, _ ...func(*iam.Options)) (*iam.CreateUserOutput, error) {
 	var c checks
-	c.name("userName", in.UserName)
+	c.newUser(in.UserName)
 	c.path(in.Path)
-	c.length("permissionsBoundary", in.PermissionsBoundary, 20, 2048)
+	c.Length("permissionsBoundary", in.PermissionsBoundary, 20, 2048)
 	c.tags(in.Tags)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -84,6 +82,9 @@ func (s *Service) CreateUser(ctx context.Context, in *iam.CreateUserInput, _ ...
 			return exists("User with name " + u.Name + " already exists.")
 		}
 		if err := s.checkBoundary(ctx, tx, u.Boundary); err != nil {
+			return err
+		}
+		if err := checkQuota(s, len(users.List(tx, sc)), "users-per-account", "UsersPerAccount"); err != nil {
 			return err
 		}
 		users.Put(tx, sc, key(u.Name), u)
@@ -131,9 +132,12 @@ func callerUser(ctx context.Context) (string, error) {
 // ListUsers implements the operation.
 func (s *Service) ListUsers(ctx context.Context, in *iam.ListUsersInput, _ ...func(*iam.Options)) (*iam.ListUsersOutput, error) {
 	var c checks
-	c.length("pathPrefix", in.PathPrefix, 1, 512)
+	c.Length("pathPrefix", in.PathPrefix, 1, 512)
 	checkPage(&c, in.Marker, in.MaxItems)
 	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if err := checkPrefix(in.PathPrefix); err != nil {
 		return nil, err
 	}
 	all := underPath(users.List(s.store, scopeOf(ctx)), in.PathPrefix, func(u *user) *entity { return &u.entity })
@@ -159,8 +163,8 @@ func userPage(all []*user, marker *string, maxItems *int32) ([]types.User, bool,
 // UpdateUser implements the operation: a new name, a new path, or both.
 func (s *Service) UpdateUser(ctx context.Context, in *iam.UpdateUserInput, _ ...func(*iam.Options)) (*iam.UpdateUserOutput, error) {
 	var c checks
-	c.length("newUserName", in.NewUserName, 1, 64)
-	c.length("newPath", in.NewPath, 1, 512)
+	c.Length("newUserName", in.NewUserName, 1, 64)
+	c.Length("newPath", in.NewPath, 1, 512)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -217,14 +221,14 @@ func (s *Service) DeleteUser(ctx context.Context, in *iam.DeleteUserInput, _ ...
 		if err != nil {
 			return err
 		}
+		if err := u.grants.empty(); err != nil {
+			return err
+		}
 		if len(u.Keys) > 0 {
 			return conflict("Cannot delete entity, must delete access keys first.")
 		}
 		if len(u.Groups) > 0 {
 			return conflict("Cannot delete entity, must remove users from group first.")
-		}
-		if err := u.grants.empty(); err != nil {
-			return err
 		}
 		users.Delete(tx, scopeOf(ctx), key(u.Name))
 		return nil

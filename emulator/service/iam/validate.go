@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -15,70 +14,19 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/policy"
+	"github.com/ekslocal/ekslocal/emulator/wire/constraint"
 )
 
-// checks collects what AWS's common validation layer finds in a request, all of
-// it before the first answer. It comes before the checks of IAM itself.
-type checks struct{ found []string }
-
-func (c *checks) add(value, member, text string) {
-	c.found = append(c.found, "Value "+value+" at '"+member+"' failed to satisfy constraint: "+text)
-}
-
-// length checks the length of a member that may be absent.
-func (c *checks) length(member string, v *string, lo, hi int) {
-	if v == nil {
-		return
-	}
-	n := utf8.RuneCountInString(*v)
-	if n < lo {
-		c.add("'"+*v+"'", member, "Member must have length greater than or equal to "+strconv.Itoa(lo))
-	}
-	if n > hi {
-		c.add("'"+*v+"'", member, "Member must have length less than or equal to "+strconv.Itoa(hi))
-	}
-}
-
-// required checks a member that must be there, and its length.
-func (c *checks) required(member string, v *string, lo, hi int) {
-	if v == nil {
-		c.add("null", member, "Member must not be null")
-		return
-	}
-	c.length(member, v, lo, hi)
-}
-
-func (c *checks) span(member string, v *int32, lo, hi int32) {
-	if v == nil {
-		return
-	}
-	if *v < lo {
-		c.add(fmt.Sprintf("'%d'", *v), member, fmt.Sprintf("Member must have value greater than or equal to %d", lo))
-	}
-	if *v > hi {
-		c.add(fmt.Sprintf("'%d'", *v), member, fmt.Sprintf("Member must have value less than or equal to %d", hi))
-	}
-}
-
-// oneOf checks an enumeration; the empty string is an absent member.
-func (c *checks) oneOf(member, v string, values ...string) {
-	for _, ok := range append(values, "") {
-		if v == ok {
-			return
-		}
-	}
-	c.add("'"+v+"'", member, "Member must satisfy enum value set: ["+strings.Join(values, ", ")+"]")
-}
+// checks are those of the common validation layer, which come before IAM's own. Its
+// answers repeat no value since 2024: "Value at 'roleName' failed ..."
+// (github.com/aws/eks-hybrid pull request 113).
+type checks struct{ constraint.Checks }
 
 func (c *checks) err() error {
-	if len(c.found) == 0 {
-		return nil
+	if msg := c.Bare(); msg != "" {
+		return validationError(msg)
 	}
-	noun := "errors"
-	if len(c.found) == 1 {
-		noun = "error"
-	}
-	return validationError(fmt.Sprintf("%d validation %s detected: %s", len(c.found), noun, strings.Join(c.found, "; ")))
+	return nil
 }
 
 func validationError(msg string) error {
@@ -86,31 +34,89 @@ func validationError(msg string) error {
 }
 
 var (
-	namePattern = regexp.MustCompile(`^[\w+=,.@-]+$`)
-	pathPattern = regexp.MustCompile(`^(/|/[\x21-\x7e]+/)$`)
-	tagPattern  = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	namePattern   = regexp.MustCompile(`^[\w+=,.@-]+$`)
+	pathPattern   = regexp.MustCompile(`^(/|/[\x21-\x7e]+/)$`)
+	prefixPattern = regexp.MustCompile(`^/[\x21-\x7f]*$`)
+	latinPattern  = regexp.MustCompile(`^[\t\n\r\x20-\x{ff}]+$`)
+	wordPattern   = regexp.MustCompile(`^\w+$`)
+	// described is roleDescriptionType's pattern.
+	described      = regexp.MustCompile(`^[\t\n\r\x20-\x7e\x{a1}-\x{ff}]*$`)
+	versionPattern = regexp.MustCompile(`^v[1-9][0-9]*(\.[A-Za-z0-9-]*)?$`)
+	tagKey         = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]+$`)
+	tagValue       = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
+
+const tagAlphabet = `[\p{L}\p{Z}\p{N}_.:/=+\-@]`
 
 // maxName is the length limit of each kind of name.
 var maxName = map[string]int{
-	"roleName": 64, "userName": 64, "groupName": 128, "policyName": 128, "instanceProfileName": 128,
+	"roleName": 64, "userName": 128, "groupName": 128, "policyName": 128, "instanceProfileName": 128,
 	"newUserName": 64, "newGroupName": 128,
 }
 
 // name checks a required name by the member's own limits.
-func (c *checks) name(member string, v *string) { c.required(member, v, 1, maxName[member]) }
+func (c *checks) name(member string, v *string) { c.Required(member, v, 1, maxName[member]) }
 
-func (c *checks) path(v *string) { c.length("path", v, 1, 512) }
+// newUser is name for a user to be made: old ones may have longer names.
+func (c *checks) newUser(v *string) { c.Required("userName", v, 1, 64) }
 
-func (c *checks) arn(member string, v *string) { c.required(member, v, 20, 2048) }
+func (c *checks) path(v *string) { c.Length("path", v, 1, 512) }
 
-func (c *checks) document(member string, v *string) { c.required(member, v, 1, 131072) }
+func (c *checks) arn(member string, v *string) { c.Required(member, v, 20, 2048) }
+
+func (c *checks) document(member string, v *string) { c.Required(member, v, 1, 131072) }
+
+func (c *checks) description(v *string) {
+	c.Length("description", v, 0, 1000)
+	c.Pattern("description", v, described, `[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*`)
+}
 
 func (c *checks) tags(tags []types.Tag) {
-	for i, t := range tags {
-		c.required(fmt.Sprintf("tags.%d.member.key", i+1), t.Key, 1, 128)
-		c.required(fmt.Sprintf("tags.%d.member.value", i+1), t.Value, 0, 256)
+	if len(tags) > maxTags {
+		c.Add("", "tags", "Member must have length less than or equal to "+strconv.Itoa(maxTags))
 	}
+	for i, t := range tags {
+		at := fmt.Sprintf("tags.%d.member.", i+1)
+		c.Required(at+"key", t.Key, 1, 128)
+		if t.Key != nil && *t.Key != "" {
+			c.Pattern(at+"key", t.Key, tagKey, tagAlphabet+"+")
+		}
+		c.Required(at+"value", t.Value, 0, 256)
+		c.Pattern(at+"value", t.Value, tagValue, tagAlphabet+"*")
+	}
+}
+
+// tagKeys checks what Untag* is given. A bad key is answered with all constraints of
+// a key (versitygw iamapi/controller_test.go, which mirrors AWS).
+func (c *checks) tagKeys(keys []string) {
+	c.Null("tagKeys", keys == nil)
+	if len(keys) > maxTags {
+		c.Add("", "tagKeys", "Member must have length less than or equal to "+strconv.Itoa(maxTags))
+	}
+	for _, k := range keys {
+		if len(k) > 128 || !tagKey.MatchString(k) {
+			c.Add("", "tagKeys", "Member must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1, Member must satisfy regular expression pattern: "+tagAlphabet+"+, Member must not be null]")
+			return
+		}
+	}
+}
+
+// named checks a name that something is looked up by.
+func named(member string, v *string) error {
+	var c checks
+	c.name(member, v)
+	if err := c.err(); err != nil {
+		return err
+	}
+	return checkNames(member, *v)
+}
+
+// checkPrefix checks the PathPrefix of a list.
+func checkPrefix(v *string) error {
+	if v != nil && !prefixPattern.MatchString(*v) {
+		return validationError("The specified value for pathPrefix is invalid. It must begin with the / character and contain only alphanumeric characters and/or / characters.")
+	}
+	return nil
 }
 
 // checkNames is IAM's own check of names, after the common ones.
@@ -138,8 +144,11 @@ func pathOf(v *string) (string, error) {
 // things that do not exist.
 func checkARN(ctx context.Context, arn string) error {
 	a, err := awsid.ParseARN(arn)
-	if err != nil || a.Service != "iam" {
-		return &types.InvalidInputException{Message: aws.String("ARN " + arn + " is not valid.")}
+	if err != nil {
+		return validationError("Invalid ARN:  Could not be parsed!")
+	}
+	if a.Service != "iam" {
+		return invalidInput("ARN " + arn + " is not valid.")
 	}
 	if a.Partition != scopeOf(ctx).Partition() {
 		return validationError("Invalid ARN partition")
@@ -162,10 +171,21 @@ func decodeDocument(doc string) string {
 	return doc
 }
 
-// identityPolicy checks a document for use as an identity policy.
-func identityPolicy(ctx context.Context, doc string) (string, error) {
+// checkLatin refuses documents that are not of the model's alphabet.
+func checkLatin(member, doc string) error {
+	if !latinPattern.MatchString(doc) {
+		return validationError("The specified value for " + member + " is invalid. It must contain only printable ASCII characters.")
+	}
+	return nil
+}
+
+// checkPolicy checks a document for a use of identity policies.
+func checkPolicy(ctx context.Context, doc string, kind policy.Kind) (string, error) {
+	if err := checkLatin("policyDocument", doc); err != nil {
+		return "", err
+	}
 	doc = decodeDocument(doc)
-	if _, err := policy.Validate(doc, policy.Identity, scopeOf(ctx).Partition()); err != nil {
+	if _, err := policy.Validate(doc, kind, scopeOf(ctx).Partition()); err != nil {
 		return "", malformed(err)
 	}
 	return doc, nil

@@ -17,9 +17,9 @@ const maxAliases = 50
 
 func checkAlias(aliasName, target *string, withTarget bool) error {
 	var c checks
-	c.text("aliasName", aliasName, 1, 256)
+	c.Required("aliasName", aliasName, 1, 256)
 	if withTarget {
-		c.text("targetKeyId", target, 1, 2048)
+		c.Required("targetKeyId", target, 1, 2048)
 	}
 	if err := c.err(); err != nil {
 		return err
@@ -32,7 +32,7 @@ func checkAlias(aliasName, target *string, withTarget bool) error {
 	case strings.Contains(n, ":"):
 		return validation("%s contains invalid characters for an alias", n)
 	case !aliasPattern.MatchString(n):
-		c.add(quoted(n), "aliasName", "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$")
+		c.Add(quoted(n), "aliasName", "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$")
 		return c.err()
 	case withTarget && (strings.HasPrefix(*target, "alias/") || strings.Contains(*target, ":alias/")):
 		return validation("Aliases must refer to keys. Not aliases")
@@ -125,9 +125,9 @@ func (s *Service) DeleteAlias(ctx context.Context, in *kms.DeleteAliasInput, _ .
 // aws_kms_alias data source looks for them here and then asks for the key.
 func (s *Service) ListAliases(ctx context.Context, in *kms.ListAliasesInput, _ ...func(*kms.Options)) (*kms.ListAliasesOutput, error) {
 	var c checks
-	c.optional("keyId", in.KeyId, 1, 2048)
-	c.span("limit", in.Limit, 1, 100)
-	c.optional("marker", in.Marker, 1, 1024)
+	c.Length("keyId", in.KeyId, 1, 2048)
+	c.Span("limit", in.Limit, 1, 100)
+	c.Length("marker", in.Marker, 1, 1024)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -41,8 +41,8 @@ func (k *key) algorithm(name string) error {
 // Encrypt implements the operation.
 func (s *Service) Encrypt(ctx context.Context, in *kms.EncryptInput, _ ...func(*kms.Options)) (*kms.EncryptOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.blob("plaintext", in.Plaintext, 1, maxPlaintext)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Blob("plaintext", in.Plaintext, 1, maxPlaintext)
 	oneOf(&c, "encryptionAlgorithm", in.EncryptionAlgorithm, in.EncryptionAlgorithm.Values())
 	if err := c.err(); err != nil {
 		return nil, err
@@ -115,8 +115,8 @@ func (k *key) rsa() (*rsa.PrivateKey, error) {
 // Decrypt implements the operation. Symmetric ciphertext says which key it needs.
 func (s *Service) Decrypt(ctx context.Context, in *kms.DecryptInput, _ ...func(*kms.Options)) (*kms.DecryptOutput, error) {
 	var c checks
-	c.blob("ciphertextBlob", in.CiphertextBlob, 1, maxCiphertext)
-	c.optional("keyId", in.KeyId, 1, 2048)
+	c.Blob("ciphertextBlob", in.CiphertextBlob, 1, maxCiphertext)
+	c.Length("keyId", in.KeyId, 1, 2048)
 	oneOf(&c, "encryptionAlgorithm", in.EncryptionAlgorithm, in.EncryptionAlgorithm.Values())
 	if err := c.err(); err != nil {
 		return nil, err
@@ -230,9 +230,9 @@ func (s *Service) decryptRSA(ctx context.Context, operation string, in sealedTex
 // ReEncrypt implements the operation.
 func (s *Service) ReEncrypt(ctx context.Context, in *kms.ReEncryptInput, _ ...func(*kms.Options)) (*kms.ReEncryptOutput, error) {
 	var c checks
-	c.blob("ciphertextBlob", in.CiphertextBlob, 1, maxCiphertext)
-	c.optional("sourceKeyId", in.SourceKeyId, 1, 2048)
-	c.text("destinationKeyId", in.DestinationKeyId, 1, 2048)
+	c.Blob("ciphertextBlob", in.CiphertextBlob, 1, maxCiphertext)
+	c.Length("sourceKeyId", in.SourceKeyId, 1, 2048)
+	c.Required("destinationKeyId", in.DestinationKeyId, 1, 2048)
 	oneOf(&c, "sourceEncryptionAlgorithm", in.SourceEncryptionAlgorithm, in.SourceEncryptionAlgorithm.Values())
 	oneOf(&c, "destinationEncryptionAlgorithm", in.DestinationEncryptionAlgorithm, in.DestinationEncryptionAlgorithm.Values())
 	if err := c.err(); err != nil {

@@ -24,7 +24,7 @@ func randomBytes(n int32) ([]byte, error) {
 // GenerateRandom implements the operation.
 func (s *Service) GenerateRandom(_ context.Context, in *kms.GenerateRandomInput, _ ...func(*kms.Options)) (*kms.GenerateRandomOutput, error) {
 	var c checks
-	c.span("numberOfBytes", in.NumberOfBytes, 1, maxRandom)
+	c.Span("numberOfBytes", in.NumberOfBytes, 1, maxRandom)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -49,8 +49,8 @@ type dataKey struct {
 
 func (s *Service) dataKey(ctx context.Context, operation string, in *kms.GenerateDataKeyInput) (*dataKey, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.span("numberOfBytes", in.NumberOfBytes, 1, maxRandom)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Span("numberOfBytes", in.NumberOfBytes, 1, maxRandom)
 	oneOf(&c, "keySpec", in.KeySpec, []types.DataKeySpec{types.DataKeySpecAes256, types.DataKeySpecAes128})
 	if err := c.err(); err != nil {
 		return nil, err
@@ -122,8 +122,8 @@ type dataKeyPair struct {
 
 func (s *Service) dataKeyPair(ctx context.Context, operation string, in *kms.GenerateDataKeyPairInput) (*dataKeyPair, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.null("keyPairSpec", in.KeyPairSpec == "")
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Null("keyPairSpec", in.KeyPairSpec == "")
 	oneOf(&c, "keyPairSpec", in.KeyPairSpec, in.KeyPairSpec.Values())
 	if err := c.err(); err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ const defaultWindow, leastWindow, mostWindow = 30, 7, 30
 // for them before its own waiting period begins.
 func (s *Service) ScheduleKeyDeletion(ctx context.Context, in *kms.ScheduleKeyDeletionInput, _ ...func(*kms.Options)) (*kms.ScheduleKeyDeletionOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.span("pendingWindowInDays", in.PendingWindowInDays, 1, 365)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Span("pendingWindowInDays", in.PendingWindowInDays, 1, 365)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/ekslocal/ekslocal/emulator/wire/constraint"
 )
 
 // validation is the error that KMS has no modelled type for.
@@ -40,85 +41,21 @@ func dryRun(asked *bool) error {
 	return &types.DryRunOperationException{Message: aws.String("The request would have succeeded, but the DryRun option is set.")}
 }
 
-// checks collects what AWS's common validation layer finds in a request.
-type checks struct{ found []string }
+// checks are those of the common validation layer.
+type checks struct{ constraint.Checks }
 
-func (c *checks) add(value, member, text string) {
-	c.found = append(c.found, "Value "+value+"at '"+member+"' failed to satisfy constraint: "+text)
-}
-
-func quoted(v string) string { return "'" + v + "' " }
-
-func (c *checks) text(member string, v *string, lo, hi int) {
-	if v == nil {
-		c.add("null ", member, "Member must not be null")
-		return
-	}
-	c.length(quoted(*v), member, utf8.RuneCountInString(*v), lo, hi)
-}
-
-func (c *checks) optional(member string, v *string, lo, hi int) {
-	if v != nil {
-		c.text(member, v, lo, hi)
-	}
-}
-
-// blob checks bytes, whose value AWS does not repeat.
-func (c *checks) blob(member string, v []byte, lo, hi int) {
-	if v == nil {
-		c.add("null ", member, "Member must not be null")
-		return
-	}
-	c.length("", member, len(v), lo, hi)
-}
-
-func (c *checks) length(shown, member string, n, lo, hi int) {
-	if n < lo {
-		c.add(shown, member, fmt.Sprintf("Member must have length greater than or equal to %d", lo))
-	}
-	if n > hi {
-		c.add(shown, member, fmt.Sprintf("Member must have length less than or equal to %d", hi))
-	}
-}
-
-func (c *checks) span(member string, v *int32, lo, hi int32) {
-	if v != nil && *v < lo {
-		c.add(fmt.Sprintf("'%d' ", *v), member, fmt.Sprintf("Member must have value greater than or equal to %d", lo))
-	}
-	if v != nil && *v > hi {
-		c.add(fmt.Sprintf("'%d' ", *v), member, fmt.Sprintf("Member must have value less than or equal to %d", hi))
-	}
-}
+func quoted(v string) string { return "'" + v + "'" }
 
 // oneOf checks an enumeration; an empty value is one that was not given.
 func oneOf[T ~string](c *checks, member string, v T, values []T) {
-	names := make([]string, len(values))
-	for i, ok := range values {
-		if v == ok {
-			return
-		}
-		names[i] = string(ok)
-	}
-	if v != "" {
-		c.add(quoted(string(v)), member, "Member must satisfy enum value set: ["+strings.Join(names, ", ")+"]")
-	}
-}
-
-func (c *checks) null(member string, missing bool) {
-	if missing {
-		c.add("null ", member, "Member must not be null")
-	}
+	constraint.Enum(&c.Checks, member, v, values)
 }
 
 func (c *checks) err() error {
-	if len(c.found) == 0 {
-		return nil
+	if msg := c.Message(); msg != "" {
+		return validation("%s", msg)
 	}
-	noun := "errors"
-	if len(c.found) == 1 {
-		noun = "error"
-	}
-	return validation("%d validation %s detected: %s", len(c.found), noun, strings.Join(c.found, "; "))
+	return nil
 }
 
 // page cuts one page out of items, which it sorts by id: tables are in the order of

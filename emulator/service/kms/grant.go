@@ -98,17 +98,17 @@ func (s *Service) CreateGrant(ctx context.Context, in *kms.CreateGrantInput, _ .
 
 func (s *Service) newGrant(ctx context.Context, in *kms.CreateGrantInput) (*grant, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.optional("granteePrincipal", in.GranteePrincipal, 1, 256)
-	c.optional("granteeServicePrincipal", in.GranteeServicePrincipal, 1, 256)
-	c.optional("retiringPrincipal", in.RetiringPrincipal, 1, 256)
-	c.optional("name", in.Name, 1, 256)
-	c.null("operations", in.Operations == nil)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Length("granteePrincipal", in.GranteePrincipal, 1, 256)
+	c.Length("granteeServicePrincipal", in.GranteeServicePrincipal, 1, 256)
+	c.Length("retiringPrincipal", in.RetiringPrincipal, 1, 256)
+	c.Length("name", in.Name, 1, 256)
+	c.Null("operations", in.Operations == nil)
 	if in.GranteePrincipal == nil && in.GranteeServicePrincipal == nil {
-		c.null("granteePrincipal", true)
+		c.Null("granteePrincipal", true)
 	}
 	if in.Name != nil && !grantNamePattern.MatchString(*in.Name) {
-		c.add(quoted(*in.Name), "name", "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$")
+		c.Add(quoted(*in.Name), "name", "Member must satisfy regular expression pattern: ^[a-zA-Z0-9:/_-]+$")
 	}
 	for _, o := range in.Operations {
 		oneOf(&c, "operations", o, o.Values())
@@ -169,11 +169,11 @@ func (g *grant) entry(k *key) types.GrantListEntry {
 // ListGrants implements the operation.
 func (s *Service) ListGrants(ctx context.Context, in *kms.ListGrantsInput, _ ...func(*kms.Options)) (*kms.ListGrantsOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.span("limit", in.Limit, 1, 100)
-	c.optional("marker", in.Marker, 1, 1024)
-	c.optional("grantId", in.GrantId, 1, 128)
-	c.optional("granteePrincipal", in.GranteePrincipal, 1, 256)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Span("limit", in.Limit, 1, 100)
+	c.Length("marker", in.Marker, 1, 1024)
+	c.Length("grantId", in.GrantId, 1, 128)
+	c.Length("granteePrincipal", in.GranteePrincipal, 1, 256)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -216,9 +216,9 @@ func noGrant(id string) error {
 // ListRetirableGrants implements the operation.
 func (s *Service) ListRetirableGrants(ctx context.Context, in *kms.ListRetirableGrantsInput, _ ...func(*kms.Options)) (*kms.ListRetirableGrantsOutput, error) {
 	var c checks
-	c.text("retiringPrincipal", in.RetiringPrincipal, 1, 256)
-	c.span("limit", in.Limit, 1, 100)
-	c.optional("marker", in.Marker, 1, 1024)
+	c.Required("retiringPrincipal", in.RetiringPrincipal, 1, 256)
+	c.Span("limit", in.Limit, 1, 100)
+	c.Length("marker", in.Marker, 1, 1024)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -246,8 +246,8 @@ func (s *Service) ListRetirableGrants(ctx context.Context, in *kms.ListRetirable
 // RevokeGrant implements the operation.
 func (s *Service) RevokeGrant(ctx context.Context, in *kms.RevokeGrantInput, _ ...func(*kms.Options)) (*kms.RevokeGrantOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.text("grantId", in.GrantId, 1, 128)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Required("grantId", in.GrantId, 1, 128)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

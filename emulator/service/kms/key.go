@@ -51,8 +51,8 @@ func (s *Service) CreateKey(ctx context.Context, in *kms.CreateKeyInput, _ ...fu
 // newKey checks a request and makes the key without its material.
 func newKey(ctx context.Context, in *kms.CreateKeyInput) (*key, error) {
 	var c checks
-	c.optional("description", in.Description, 0, 8192)
-	c.optional("policy", in.Policy, 1, 131072)
+	c.Length("description", in.Description, 0, 8192)
+	c.Length("policy", in.Policy, 1, 131072)
 	oneOf(&c, "keySpec", in.KeySpec, in.KeySpec.Values())
 	oneOf(&c, "customerMasterKeySpec", in.CustomerMasterKeySpec, in.CustomerMasterKeySpec.Values())
 	oneOf(&c, "keyUsage", in.KeyUsage, in.KeyUsage.Values())
@@ -124,15 +124,15 @@ func (s *Service) use(ctx context.Context, operation string, id *string) (*key, 
 
 func checkKeyID(id *string) error {
 	var c checks
-	c.text("keyId", id, 1, 2048)
+	c.Required("keyId", id, 1, 2048)
 	return c.err()
 }
 
 // ListKeys implements the operation.
 func (s *Service) ListKeys(ctx context.Context, in *kms.ListKeysInput, _ ...func(*kms.Options)) (*kms.ListKeysOutput, error) {
 	var c checks
-	c.span("limit", in.Limit, 1, 1000)
-	c.optional("marker", in.Marker, 1, 1024)
+	c.Span("limit", in.Limit, 1, 1000)
+	c.Length("marker", in.Marker, 1, 1024)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -156,8 +156,8 @@ func (s *Service) ListKeys(ctx context.Context, in *kms.ListKeysInput, _ ...func
 // UpdateKeyDescription implements the operation.
 func (s *Service) UpdateKeyDescription(ctx context.Context, in *kms.UpdateKeyDescriptionInput, _ ...func(*kms.Options)) (*kms.UpdateKeyDescriptionOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.text("description", in.Description, 0, 8192)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Required("description", in.Description, 0, 8192)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

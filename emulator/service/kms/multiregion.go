@@ -17,10 +17,10 @@ var regionPattern = regexp.MustCompile(`^([a-z]+-){2,3}\d+$`)
 
 func checkRegion(ctx context.Context, id *string, member string, region *string) error {
 	var c checks
-	c.text("keyId", id, 1, 2048)
-	c.text(member, region, 1, 32)
+	c.Required("keyId", id, 1, 2048)
+	c.Required(member, region, 1, 32)
 	if region != nil && !regionPattern.MatchString(*region) {
-		c.add(quoted(*region), member, `Member must satisfy regular expression pattern: ^([a-z]+-){2,3}\d+$`)
+		c.Add(quoted(*region), member, `Member must satisfy regular expression pattern: ^([a-z]+-){2,3}\d+$`)
 	}
 	if err := c.err(); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (s *Service) ReplicateKey(ctx context.Context, in *kms.ReplicateKeyInput, _
 	}
 	var c checks
 	c.tags(in.Tags)
-	c.optional("description", in.Description, 0, 8192)
+	c.Length("description", in.Description, 0, 8192)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

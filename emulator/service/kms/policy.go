@@ -147,8 +147,8 @@ func checkPolicyName(n *string) error {
 // GetKeyPolicy implements the operation.
 func (s *Service) GetKeyPolicy(ctx context.Context, in *kms.GetKeyPolicyInput, _ ...func(*kms.Options)) (*kms.GetKeyPolicyOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.optional("policyName", in.PolicyName, 1, 128)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Length("policyName", in.PolicyName, 1, 128)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -165,9 +165,9 @@ func (s *Service) GetKeyPolicy(ctx context.Context, in *kms.GetKeyPolicyInput, _
 // PutKeyPolicy implements the operation.
 func (s *Service) PutKeyPolicy(ctx context.Context, in *kms.PutKeyPolicyInput, _ ...func(*kms.Options)) (*kms.PutKeyPolicyOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.optional("policyName", in.PolicyName, 1, 128)
-	c.text("policy", in.Policy, 1, 131072)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Length("policyName", in.PolicyName, 1, 128)
+	c.Required("policy", in.Policy, 1, 131072)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -190,9 +190,9 @@ func (s *Service) PutKeyPolicy(ctx context.Context, in *kms.PutKeyPolicyInput, _
 // ListKeyPolicies implements the operation.
 func (s *Service) ListKeyPolicies(ctx context.Context, in *kms.ListKeyPoliciesInput, _ ...func(*kms.Options)) (*kms.ListKeyPoliciesOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.span("limit", in.Limit, 1, 1000)
-	c.optional("marker", in.Marker, 1, 1024)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Span("limit", in.Limit, 1, 1000)
+	c.Length("marker", in.Marker, 1, 1024)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -39,8 +39,8 @@ func (k *key) rotationDue(now time.Time) bool {
 // EnableKeyRotation implements the operation.
 func (s *Service) EnableKeyRotation(ctx context.Context, in *kms.EnableKeyRotationInput, _ ...func(*kms.Options)) (*kms.EnableKeyRotationOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.span("rotationPeriodInDays", in.RotationPeriodInDays, leastRotationDays, mostRotationDays)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Span("rotationPeriodInDays", in.RotationPeriodInDays, leastRotationDays, mostRotationDays)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -166,9 +166,9 @@ func (s *Service) renew(tx *store.Tx, k *key, how types.RotationType) error {
 // ListKeyRotations implements the operation.
 func (s *Service) ListKeyRotations(ctx context.Context, in *kms.ListKeyRotationsInput, _ ...func(*kms.Options)) (*kms.ListKeyRotationsOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.span("limit", in.Limit, 1, 1000)
-	c.optional("marker", in.Marker, 1, 1024)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Span("limit", in.Limit, 1, 1000)
+	c.Length("marker", in.Marker, 1, 1024)
 	oneOf(&c, "includeKeyMaterial", in.IncludeKeyMaterial, in.IncludeKeyMaterial.Values())
 	if err := c.err(); err != nil {
 		return nil, err

@@ -66,13 +66,13 @@ func digest(message []byte, kind types.MessageType, alg types.SigningAlgorithmSp
 // signing finds the key and checks what Sign and Verify have in common.
 func (s *Service) signing(ctx context.Context, operation string, id *string, message []byte, kind types.MessageType, alg types.SigningAlgorithmSpec, signature []byte) (*key, crypto.Signer, error) {
 	var c checks
-	c.text("keyId", id, 1, 2048)
-	c.blob("message", message, 1, maxPlaintext)
+	c.Required("keyId", id, 1, 2048)
+	c.Blob("message", message, 1, maxPlaintext)
 	if operation == "Verify" {
-		c.blob("signature", signature, 1, maxCiphertext)
+		c.Blob("signature", signature, 1, maxCiphertext)
 	}
 	oneOf(&c, "messageType", kind, kind.Values())
-	c.null("signingAlgorithm", alg == "")
+	c.Null("signingAlgorithm", alg == "")
 	oneOf(&c, "signingAlgorithm", alg, alg.Values())
 	if err := c.err(); err != nil {
 		return nil, nil, err
@@ -170,9 +170,9 @@ func verify(public crypto.PublicKey, message, signature []byte, kind types.Messa
 // mac computes a code and checks what GenerateMac and VerifyMac have in common.
 func (s *Service) mac(ctx context.Context, operation string, id *string, message []byte, alg types.MacAlgorithmSpec) (*key, []byte, error) {
 	var c checks
-	c.text("keyId", id, 1, 2048)
-	c.blob("message", message, 1, maxPlaintext)
-	c.null("macAlgorithm", alg == "")
+	c.Required("keyId", id, 1, 2048)
+	c.Blob("message", message, 1, maxPlaintext)
+	c.Null("macAlgorithm", alg == "")
 	oneOf(&c, "macAlgorithm", alg, []types.MacAlgorithmSpec{
 		types.MacAlgorithmSpecHmacSha384, types.MacAlgorithmSpecHmacSha256, types.MacAlgorithmSpecHmacSha224, types.MacAlgorithmSpecHmacSha512,
 	})

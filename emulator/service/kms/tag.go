@@ -22,8 +22,8 @@ func tagError(text string) error { return &types.TagException{Message: &text} }
 
 func (c *checks) tags(list []types.Tag) {
 	for i, t := range list {
-		c.text(fmt.Sprintf("tags.%d.member.tagKey", i+1), t.TagKey, 1, 128)
-		c.text(fmt.Sprintf("tags.%d.member.tagValue", i+1), t.TagValue, 0, 256)
+		c.Required(fmt.Sprintf("tags.%d.member.tagKey", i+1), t.TagKey, 1, 128)
+		c.Required(fmt.Sprintf("tags.%d.member.tagValue", i+1), t.TagValue, 0, 256)
 	}
 }
 
@@ -56,8 +56,8 @@ func reserved(ctx context.Context, tagKey string) bool {
 // TagResource implements the operation.
 func (s *Service) TagResource(ctx context.Context, in *kms.TagResourceInput, _ ...func(*kms.Options)) (*kms.TagResourceOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.null("tags", in.Tags == nil)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Null("tags", in.Tags == nil)
 	c.tags(in.Tags)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -75,8 +75,8 @@ func (s *Service) TagResource(ctx context.Context, in *kms.TagResourceInput, _ .
 // UntagResource implements the operation.
 func (s *Service) UntagResource(ctx context.Context, in *kms.UntagResourceInput, _ ...func(*kms.Options)) (*kms.UntagResourceOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.null("tagKeys", in.TagKeys == nil)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Null("tagKeys", in.TagKeys == nil)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -98,9 +98,9 @@ func (s *Service) UntagResource(ctx context.Context, in *kms.UntagResourceInput,
 // ListResourceTags implements the operation.
 func (s *Service) ListResourceTags(ctx context.Context, in *kms.ListResourceTagsInput, _ ...func(*kms.Options)) (*kms.ListResourceTagsOutput, error) {
 	var c checks
-	c.text("keyId", in.KeyId, 1, 2048)
-	c.span("limit", in.Limit, 1, 50)
-	c.optional("marker", in.Marker, 1, 1024)
+	c.Required("keyId", in.KeyId, 1, 2048)
+	c.Span("limit", in.Limit, 1, 50)
+	c.Length("marker", in.Marker, 1, 1024)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+
+	"github.com/ekslocal/ekslocal/emulator/wire/constraint"
 )
 
 func invalid(format string, a ...any) error {
@@ -58,74 +60,37 @@ var (
 	listGroupText = newPattern(`(\^?[\.\-_\/#A-Za-z0-9]{3,24})(\|\^?[\.\-_\/#A-Za-z0-9]{3,24}){0,4}`, 129)
 )
 
-// checks collects what AWS's common validation layer finds in a request.
-type checks struct{ found []string }
-
-func (c *checks) add(value, member, text string) {
-	c.found = append(c.found, "Value "+value+" at '"+member+"' failed to satisfy constraint: "+text)
-}
+// checks are those of the common validation layer.
+type checks struct{ constraint.Checks }
 
 // text checks a string that must be given. least is 0 where it may be empty.
 func (c *checks) text(member string, v *string, p pattern, least int) {
+	c.Null(member, v == nil)
+	c.optional(member, v, p, least)
+}
+
+// optional checks a string's pattern only if its length is right.
+func (c *checks) optional(member string, v *string, p pattern, least int) {
 	if v == nil {
-		c.add("null", member, "Member must not be null")
 		return
 	}
-	n := utf8.RuneCountInString(*v)
-	switch {
-	case n < least:
-		c.add("'"+*v+"'", member, fmt.Sprintf("Member must have length greater than or equal to %d", least))
-	case n > p.max:
-		c.add("'"+*v+"'", member, fmt.Sprintf("Member must have length less than or equal to %d", p.max))
-	case !p.re.MatchString(*v):
-		c.add("'"+*v+"'", member, "Member must satisfy regular expression pattern: "+p.shown)
+	if n := utf8.RuneCountInString(*v); n < least || n > p.max {
+		c.Length(member, v, least, p.max)
+		return
 	}
-}
-
-func (c *checks) optional(member string, v *string, p pattern, least int) {
-	if v != nil {
-		c.text(member, v, p, least)
-	}
-}
-
-func (c *checks) span(member string, v *int32, lo, hi int32) {
-	if v != nil && *v < lo {
-		c.add(fmt.Sprintf("'%d'", *v), member, fmt.Sprintf("Member must have value greater than or equal to %d", lo))
-	}
-	if v != nil && *v > hi {
-		c.add(fmt.Sprintf("'%d'", *v), member, fmt.Sprintf("Member must have value less than or equal to %d", hi))
-	}
-}
-
-func (c *checks) null(member string, missing bool) {
-	if missing {
-		c.add("null", member, "Member must not be null")
-	}
+	c.Pattern(member, v, p.re, p.shown)
 }
 
 // oneOf checks an enumeration; an empty value is one that was not given.
 func oneOf[T ~string](c *checks, member string, v T, values []T) {
-	names := make([]string, len(values))
-	for i, ok := range values {
-		if v == ok {
-			return
-		}
-		names[i] = string(ok)
-	}
-	if v != "" {
-		c.add("'"+string(v)+"'", member, "Member must satisfy enum value set: ["+strings.Join(names, ", ")+"]")
-	}
+	constraint.Enum(&c.Checks, member, v, values)
 }
 
 func (c *checks) err() error {
-	if len(c.found) == 0 {
-		return nil
+	if msg := c.Message(); msg != "" {
+		return invalid("%s", msg)
 	}
-	noun := "errors"
-	if len(c.found) == 1 {
-		noun = "error"
-	}
-	return invalid("%d validation %s detected: %s", len(c.found), noun, strings.Join(c.found, "; "))
+	return nil
 }
 
 // page cuts one page out of items, which it sorts by id: tables are in the order of

@@ -132,7 +132,7 @@ func (s *Service) DescribeLogGroups(ctx context.Context, in *cwl.DescribeLogGrou
 	var c checks
 	c.optional("logGroupNamePrefix", in.LogGroupNamePrefix, groupName, 1)
 	c.optional("logGroupNamePattern", in.LogGroupNamePattern, namePattern, 0)
-	c.span("limit", in.Limit, 1, 50)
+	c.Span("limit", in.Limit, 1, 50)
 	oneOf(&c, "logGroupClass", in.LogGroupClass, in.LogGroupClass.Values())
 	if err := c.err(); err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func (s *Service) DescribeLogGroups(ctx context.Context, in *cwl.DescribeLogGrou
 func (s *Service) ListLogGroups(ctx context.Context, in *cwl.ListLogGroupsInput, _ ...func(*cwl.Options)) (*cwl.ListLogGroupsOutput, error) {
 	var c checks
 	c.optional("logGroupNamePattern", in.LogGroupNamePattern, listGroupText, 3)
-	c.span("limit", in.Limit, 1, 1000)
+	c.Span("limit", in.Limit, 1, 1000)
 	oneOf(&c, "logGroupClass", in.LogGroupClass, in.LogGroupClass.Values())
 	if err := c.err(); err != nil {
 		return nil, err
@@ -260,7 +260,7 @@ func chosenGroup(ctx context.Context, name, id *string) (string, error) {
 func (s *Service) PutLogGroupDeletionProtection(ctx context.Context, in *cwl.PutLogGroupDeletionProtectionInput, _ ...func(*cwl.Options)) (*cwl.PutLogGroupDeletionProtectionOutput, error) {
 	var c checks
 	c.text("logGroupIdentifier", in.LogGroupIdentifier, groupID, 1)
-	c.null("deletionProtectionEnabled", in.DeletionProtectionEnabled == nil)
+	c.Null("deletionProtectionEnabled", in.DeletionProtectionEnabled == nil)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

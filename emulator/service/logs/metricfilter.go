@@ -57,7 +57,7 @@ func checkMetricFilter(in *cwl.PutMetricFilterInput) error {
 	c.text("logGroupName", in.LogGroupName, groupName, 1)
 	c.text("filterName", in.FilterName, filterName, 1)
 	c.text("filterPattern", in.FilterPattern, filterText, 0)
-	c.null("metricTransformations", in.MetricTransformations == nil)
+	c.Null("metricTransformations", in.MetricTransformations == nil)
 	for i, t := range in.MetricTransformations {
 		at := fmt.Sprintf("metricTransformations.%d.member.", i+1)
 		c.text(at+"metricName", t.MetricName, metricName, 0)
@@ -83,7 +83,7 @@ func checkMetricFilter(in *cwl.PutMetricFilterInput) error {
 		if n == 0 {
 			limit = "Member must have length greater than or equal to 1"
 		}
-		c.add("'["+strings.Join(shown, ", ")+"]'", "metricTransformations", limit)
+		c.Add("'["+strings.Join(shown, ", ")+"]'", "metricTransformations", limit)
 	}
 	return c.err()
 }
@@ -111,7 +111,7 @@ func (s *Service) DescribeMetricFilters(ctx context.Context, in *cwl.DescribeMet
 	c.optional("filterNamePrefix", in.FilterNamePrefix, filterName, 1)
 	c.optional("metricName", in.MetricName, metricName, 0)
 	c.optional("metricNamespace", in.MetricNamespace, metricName, 0)
-	c.span("limit", in.Limit, 1, 50)
+	c.Span("limit", in.Limit, 1, 50)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (s *Service) DeleteMetricFilter(ctx context.Context, in *cwl.DeleteMetricFi
 func (s *Service) TestMetricFilter(_ context.Context, in *cwl.TestMetricFilterInput, _ ...func(*cwl.Options)) (*cwl.TestMetricFilterOutput, error) {
 	var c checks
 	c.text("filterPattern", in.FilterPattern, filterText, 0)
-	c.null("logEventMessages", in.LogEventMessages == nil)
+	c.Null("logEventMessages", in.LogEventMessages == nil)
 	for i, m := range in.LogEventMessages {
 		c.text(fmt.Sprintf("logEventMessages.%d.member", i+1), &m, anyText, 1)
 	}

@@ -23,20 +23,20 @@ const (
 
 func checkBatch(list []types.InputLogEvent) error {
 	var c checks
-	c.null("logEvents", list == nil)
+	c.Null("logEvents", list == nil)
 	if len(list) > maxBatchEvents {
-		c.add("'["+fmt.Sprint(len(list))+" events]'", "logEvents", fmt.Sprintf("Member must have length less than or equal to %d", maxBatchEvents))
+		c.Add("'["+fmt.Sprint(len(list))+" events]'", "logEvents", fmt.Sprintf("Member must have length less than or equal to %d", maxBatchEvents))
 	}
 	if list != nil && len(list) == 0 {
-		c.add("'[]'", "logEvents", "Member must have length greater than or equal to 1")
+		c.Add("'[]'", "logEvents", "Member must have length greater than or equal to 1")
 	}
 	for i, e := range list {
 		if e.Message == nil || *e.Message == "" {
 			c.text(fmt.Sprintf("logEvents.%d.member.message", i+1), e.Message, anyText, 1)
 		}
-		c.null(fmt.Sprintf("logEvents.%d.member.timestamp", i+1), e.Timestamp == nil)
+		c.Null(fmt.Sprintf("logEvents.%d.member.timestamp", i+1), e.Timestamp == nil)
 		if e.Timestamp != nil && *e.Timestamp < 0 {
-			c.add(fmt.Sprintf("'%d'", *e.Timestamp), fmt.Sprintf("logEvents.%d.member.timestamp", i+1), "Member must have value greater than or equal to 0")
+			c.Add(fmt.Sprintf("'%d'", *e.Timestamp), fmt.Sprintf("logEvents.%d.member.timestamp", i+1), "Member must have value greater than or equal to 0")
 		}
 	}
 	if err := c.err(); err != nil {

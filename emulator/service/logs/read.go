@@ -87,7 +87,7 @@ func beside(id string, by int64) string {
 func checkTimes(c *checks, from, to *int64) {
 	for member, v := range map[string]*int64{"startTime": from, "endTime": to} {
 		if v != nil && *v < 0 {
-			c.add("'"+big.NewInt(*v).String()+"'", member, "Member must have value greater than or equal to 0")
+			c.Add("'"+big.NewInt(*v).String()+"'", member, "Member must have value greater than or equal to 0")
 		}
 	}
 }
@@ -102,7 +102,7 @@ func (s *Service) GetLogEvents(ctx context.Context, in *cwl.GetLogEventsInput, _
 	}
 	var c checks
 	c.text("logStreamName", in.LogStreamName, streamName, 1)
-	c.span("limit", in.Limit, 1, defaultEvents)
+	c.Span("limit", in.Limit, 1, defaultEvents)
 	checkTimes(&c, in.StartTime, in.EndTime)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -201,7 +201,7 @@ func (s *Service) FilterLogEvents(ctx context.Context, in *cwl.FilterLogEventsIn
 		return nil, err
 	}
 	var c checks
-	c.span("limit", in.Limit, 1, defaultEvents)
+	c.Span("limit", in.Limit, 1, defaultEvents)
 	c.optional("logStreamNamePrefix", in.LogStreamNamePrefix, streamName, 1)
 	c.optional("filterPattern", in.FilterPattern, filterText, 0)
 	checkTimes(&c, in.StartTime, in.EndTime)

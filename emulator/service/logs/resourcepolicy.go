@@ -78,7 +78,7 @@ func accountPolicies(list []*resourcePolicy) []*resourcePolicy {
 // resource.
 func (s *Service) DescribeResourcePolicies(ctx context.Context, in *cwl.DescribeResourcePoliciesInput, _ ...func(*cwl.Options)) (*cwl.DescribeResourcePoliciesOutput, error) {
 	var c checks
-	c.span("limit", in.Limit, 1, 50)
+	c.Span("limit", in.Limit, 1, 50)
 	oneOf(&c, "policyScope", in.PolicyScope, in.PolicyScope.Values())
 	if err := c.err(); err != nil {
 		return nil, err

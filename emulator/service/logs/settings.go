@@ -18,9 +18,9 @@ var retentions = []int32{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 54
 func (s *Service) PutRetentionPolicy(ctx context.Context, in *cwl.PutRetentionPolicyInput, _ ...func(*cwl.Options)) (*cwl.PutRetentionPolicyOutput, error) {
 	var c checks
 	c.text("logGroupName", in.LogGroupName, groupName, 1)
-	c.null("retentionInDays", in.RetentionInDays == nil)
+	c.Null("retentionInDays", in.RetentionInDays == nil)
 	if in.RetentionInDays != nil && !slices.Contains(retentions, *in.RetentionInDays) {
-		c.add(fmt.Sprintf("'%d'", *in.RetentionInDays), "retentionInDays", "Member must satisfy enum value set: ["+strings.Trim(strings.ReplaceAll(fmt.Sprint(retentions), " ", ", "), "[]")+"]")
+		c.Add(fmt.Sprintf("'%d'", *in.RetentionInDays), "retentionInDays", "Member must satisfy enum value set: ["+strings.Trim(strings.ReplaceAll(fmt.Sprint(retentions), " ", ", "), "[]")+"]")
 	}
 	if err := c.err(); err != nil {
 		return nil, err

@@ -88,7 +88,7 @@ func (s *Service) DescribeLogStreams(ctx context.Context, in *cwl.DescribeLogStr
 	}
 	var c checks
 	c.optional("logStreamNamePrefix", in.LogStreamNamePrefix, streamName, 1)
-	c.span("limit", in.Limit, 1, 50)
+	c.Span("limit", in.Limit, 1, 50)
 	oneOf(&c, "orderBy", in.OrderBy, in.OrderBy.Values())
 	if err := c.err(); err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func (s *Service) DescribeSubscriptionFilters(ctx context.Context, in *cwl.Descr
 	var c checks
 	c.text("logGroupName", in.LogGroupName, groupName, 1)
 	c.optional("filterNamePrefix", in.FilterNamePrefix, filterName, 1)
-	c.span("limit", in.Limit, 1, 50)
+	c.Span("limit", in.Limit, 1, 50)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

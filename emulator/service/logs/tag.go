@@ -73,7 +73,7 @@ func taggedGroup(ctx context.Context, c *checks, arn *string) (string, error) {
 // TagResource implements the operation.
 func (s *Service) TagResource(ctx context.Context, in *cwl.TagResourceInput, _ ...func(*cwl.Options)) (*cwl.TagResourceOutput, error) {
 	var c checks
-	c.null("tags", in.Tags == nil)
+	c.Null("tags", in.Tags == nil)
 	c.tags("tags", in.Tags)
 	name, err := taggedGroup(ctx, &c, in.ResourceArn)
 	if err != nil {
@@ -91,7 +91,7 @@ func (s *Service) TagResource(ctx context.Context, in *cwl.TagResourceInput, _ .
 // UntagResource implements the operation.
 func (s *Service) UntagResource(ctx context.Context, in *cwl.UntagResourceInput, _ ...func(*cwl.Options)) (*cwl.UntagResourceOutput, error) {
 	var c checks
-	c.null("tagKeys", in.TagKeys == nil)
+	c.Null("tagKeys", in.TagKeys == nil)
 	name, err := taggedGroup(ctx, &c, in.ResourceArn)
 	if err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func (s *Service) ListTagsForResource(ctx context.Context, in *cwl.ListTagsForRe
 func (s *Service) TagLogGroup(ctx context.Context, in *cwl.TagLogGroupInput, _ ...func(*cwl.Options)) (*cwl.TagLogGroupOutput, error) {
 	var c checks
 	c.text("logGroupName", in.LogGroupName, groupName, 1)
-	c.null("tags", in.Tags == nil)
+	c.Null("tags", in.Tags == nil)
 	c.tags("tags", in.Tags)
 	if err := c.err(); err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (s *Service) TagLogGroup(ctx context.Context, in *cwl.TagLogGroupInput, _ .
 func (s *Service) UntagLogGroup(ctx context.Context, in *cwl.UntagLogGroupInput, _ ...func(*cwl.Options)) (*cwl.UntagLogGroupOutput, error) {
 	var c checks
 	c.text("logGroupName", in.LogGroupName, groupName, 1)
-	c.null("tags", in.Tags == nil)
+	c.Null("tags", in.Tags == nil)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

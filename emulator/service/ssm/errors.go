@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/ekslocal/ekslocal/emulator/wire/constraint"
 )
 
 // validation is the error that SSM has no modelled type for.
@@ -19,77 +21,33 @@ func validation(format string, a ...any) error {
 // notFound carries no message, as SSM's does.
 func notFound() error { return &types.ParameterNotFound{} }
 
-// checks collects what AWS's common validation layer finds in a request.
-type checks struct{ found []string }
+// checks are those of the common validation layer.
+type checks struct{ constraint.Checks }
 
-func (c *checks) add(value, member, text string) {
-	c.found = append(c.found, "Value "+value+" at '"+member+"' failed to satisfy constraint: "+text)
-}
-
-func (c *checks) required(member string, v *string, lo, hi int) {
-	if v == nil {
-		c.add("null", member, "Member must not be null")
-		return
-	}
-	n := utf8.RuneCountInString(*v)
-	if n < lo {
-		c.add("'"+*v+"'", member, fmt.Sprintf("Member must have length greater than or equal to %d", lo))
-	}
-	if n > hi {
-		c.add("'"+*v+"'", member, fmt.Sprintf("Member must have length less than or equal to %d", hi))
+// list checks how many members a required list has.
+func (c *checks) list(member string, list []string, lo, hi int) {
+	c.Null(member, list == nil)
+	if list != nil {
+		c.Count(member, list, lo, hi)
 	}
 }
 
-func (c *checks) optional(member string, v *string, lo, hi int) {
-	if v != nil {
-		c.required(member, v, lo, hi)
-	}
-}
-
-func (c *checks) span(member string, v *int32, lo, hi int32) {
-	if v == nil {
-		return
-	}
-	if *v < lo {
-		c.add(fmt.Sprintf("'%d'", *v), member, fmt.Sprintf("Member must have value greater than or equal to %d", lo))
-	}
-	if *v > hi {
-		c.add(fmt.Sprintf("'%d'", *v), member, fmt.Sprintf("Member must have value less than or equal to %d", hi))
-	}
-}
-
-func (c *checks) count(member string, list []string, lo, hi int) {
-	shown := "'[" + strings.Join(list, ", ") + "]'"
-	if list == nil {
-		c.add("null", member, "Member must not be null")
-		return
-	}
-	if len(list) < lo {
-		c.add(shown, member, fmt.Sprintf("Member must have length greater than or equal to %d", lo))
-	}
-	if len(list) > hi {
-		c.add(shown, member, fmt.Sprintf("Member must have length less than or equal to %d", hi))
-	}
-}
-
-func (c *checks) oneOf(member, v string, values ...string) {
-	for _, ok := range values {
-		if v == ok || v == "" {
+// members checks the length of each string in a list; what is wrong with one is
+// said of the list.
+func (c *checks) members(member string, list []string, lo, hi int) {
+	for _, v := range list {
+		if n := utf8.RuneCountInString(v); n < lo || n > hi {
+			c.Add("'["+strings.Join(list, ", ")+"]'", member, fmt.Sprintf("Member must satisfy constraint: [Member must have length less than or equal to %d, Member must have length greater than or equal to %d]", hi, lo))
 			return
 		}
 	}
-	c.add("'"+v+"'", member, "Member must satisfy enum value set: ["+strings.Join(values, ", ")+"]")
 }
 
 func (c *checks) err() error {
-	if len(c.found) == 0 {
-		return nil
+	if msg := c.Message(); msg != "" {
+		return validation("%s", msg)
 	}
-	noun := "errors"
-	if len(c.found) == 1 {
-		noun = "error"
-	}
-	return validation("%d validation %s detected: %s", len(c.found), noun, strings.Join(c.found, "; "))
+	return nil
 }
 
 // page cuts one page out of items, which are sorted by id. The token is the id

@@ -42,7 +42,7 @@ func (s *Service) find(sc awsid.Scope, name string) (*version, string, error) {
 	if newest == nil && strings.HasPrefix(name, "arn:") {
 		newest = s.newest(sc, "/"+bare)
 	}
-	if newest == nil {
+	if newest == nil || strings.Contains(sel, ":") {
 		return nil, "", notFound()
 	}
 	if sel == "" {
@@ -98,7 +98,7 @@ func (v *version) describe(selector string, decrypt *bool) types.Parameter {
 // GetParameter implements the operation.
 func (s *Service) GetParameter(ctx context.Context, in *ssm.GetParameterInput, _ ...func(*ssm.Options)) (*ssm.GetParameterOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
+	c.Required("name", in.Name, 1, 2048)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (s *Service) GetParameter(ctx context.Context, in *ssm.GetParameterInput, _
 // an error.
 func (s *Service) GetParameters(ctx context.Context, in *ssm.GetParametersInput, _ ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
 	var c checks
-	c.count("names", in.Names, 1, 10)
+	c.list("names", in.Names, 1, 10)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -138,15 +138,16 @@ func (s *Service) GetParameters(ctx context.Context, in *ssm.GetParametersInput,
 // GetParametersByPath implements the operation.
 func (s *Service) GetParametersByPath(ctx context.Context, in *ssm.GetParametersByPathInput, _ ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error) {
 	var c checks
-	c.required("path", in.Path, 1, 2048)
-	c.span("maxResults", in.MaxResults, 1, 10)
+	c.Required("path", in.Path, 1, 2048)
+	c.Span("maxResults", in.MaxResults, 1, 10)
+	c.filters(in.ParameterFilters)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	if !strings.HasPrefix(*in.Path, "/") {
-		return nil, validation("The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\". It can't be prefixed with \"aws\" or \"ssm\" (case-insensitive). It must use only letters, numbers, or the following symbols: . (period), - (hyphen), _ (underscore). Special characters are not allowed. All sub-paths, if specified, must use the forward slash symbol \"/\". Valid example: /get/parameters2-/by1./path0_.")
+	if !isPath(*in.Path) {
+		return nil, validation(badPath)
 	}
-	keep, err := s.filters(awsid.CallerFrom(ctx).Scope, in.ParameterFilters, "Type", "KeyId", "Label", "DataType")
+	keep, err := s.filters(awsid.CallerFrom(ctx).Scope, in.ParameterFilters, "[Type, KeyId]", "Type", "KeyId", "Label")
 	if err != nil {
 		return nil, err
 	}
@@ -198,8 +199,8 @@ func (s *Service) own(sc awsid.Scope) []*version {
 // GetParameterHistory implements the operation: oldest version first.
 func (s *Service) GetParameterHistory(ctx context.Context, in *ssm.GetParameterHistoryInput, _ ...func(*ssm.Options)) (*ssm.GetParameterHistoryOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
-	c.span("maxResults", in.MaxResults, 1, 50)
+	c.Required("name", in.Name, 1, 2048)
+	c.Span("maxResults", in.MaxResults, 1, 50)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -45,8 +45,9 @@ func editVersion(tx *store.Tx, sc awsid.Scope, name string, n *int64) (*version,
 // most: giving it to another takes it away from the first.
 func (s *Service) LabelParameterVersion(ctx context.Context, in *ssm.LabelParameterVersionInput, _ ...func(*ssm.Options)) (*ssm.LabelParameterVersionOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
-	c.count("labels", in.Labels, 1, maxLabels)
+	c.Required("name", in.Name, 1, 2048)
+	c.list("labels", in.Labels, 1, maxLabels)
+	c.members("labels", in.Labels, 1, 100)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -96,11 +97,10 @@ func unlabel(tx *store.Tx, sc awsid.Scope, keep *version, label string) {
 // UnlabelParameterVersion implements the operation.
 func (s *Service) UnlabelParameterVersion(ctx context.Context, in *ssm.UnlabelParameterVersionInput, _ ...func(*ssm.Options)) (*ssm.UnlabelParameterVersionOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
-	c.count("labels", in.Labels, 1, maxLabels)
-	if in.ParameterVersion == nil {
-		c.add("null", "parameterVersion", "Member must not be null")
-	}
+	c.Required("name", in.Name, 1, 2048)
+	c.list("labels", in.Labels, 1, maxLabels)
+	c.members("labels", in.Labels, 1, 100)
+	c.Null("parameterVersion", in.ParameterVersion == nil)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -2,11 +2,13 @@ package ssm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
@@ -20,6 +22,8 @@ const (
 	maxLevels   = 15
 	standardMax = 4096
 	advancedMax = 8192
+
+	defaultKey = "alias/aws/ssm"
 )
 
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
@@ -27,7 +31,12 @@ var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
 // checkName judges the name of a parameter that is to be written.
 func checkName(name string) error {
 	low := strings.ToLower(strings.TrimPrefix(name, "/"))
-	if strings.HasPrefix(low, "aws") {
+	global, path := strings.HasPrefix(low, "aws"), strings.Count(name, "/") > 1
+	const reserved = `Parameter name: can't be prefixed with "aws" or "ssm" (case-insensitive).`
+	switch {
+	case !path && (global || strings.HasPrefix(low, "ssm")):
+		return validation(reserved)
+	case global:
 		return &smithy.GenericAPIError{Code: "AccessDeniedException", Message: "No access to reserved parameter name: " + name + ".", Fault: smithy.FaultClient}
 	}
 	const form = `If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_`
@@ -35,7 +44,7 @@ func checkName(name string) error {
 		return validation(`Parameter name: can't be prefixed with "ssm" (case-insensitive). %s`, form)
 	}
 	if !namePattern.MatchString(name) || strings.Contains(name, "//") || strings.HasSuffix(name, "/") {
-		return validation(`Parameter name: can't be prefixed with "aws" or "ssm" (case-insensitive). %s`, form)
+		return validation(reserved+" %s", form)
 	}
 	if strings.Contains(name, "/") && !strings.HasPrefix(name, "/") {
 		return validation("Parameter name must be a fully qualified name.")
@@ -48,12 +57,13 @@ func checkName(name string) error {
 
 func checkPut(in *ssm.PutParameterInput) error {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
-	c.required("value", in.Value, 1, 1<<20)
-	c.optional("description", in.Description, 0, 1024)
-	c.optional("allowedPattern", in.AllowedPattern, 0, 1024)
-	c.oneOf("type", string(in.Type), typeString, typeSecure, typeList)
-	c.oneOf("tier", string(in.Tier), tierStandard, tierAdvanced, tierIntelligent)
+	c.Required("name", in.Name, 1, 2048)
+	c.Required("value", in.Value, 1, 1<<20)
+	c.Length("description", in.Description, 0, 1024)
+	c.Length("allowedPattern", in.AllowedPattern, 0, 1024)
+	c.OneOf("type", string(in.Type), typeSecure, typeList, typeString)
+	c.OneOf("tier", string(in.Tier), tierStandard, tierAdvanced, tierIntelligent)
+	c.tags(in.Tags)
 	if err := c.err(); err != nil {
 		return err
 	}
@@ -118,6 +128,9 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput, _
 		return nil, err
 	}
 	sc := awsid.CallerFrom(ctx).Scope
+	if err := s.checkKey(ctx, sc, in); err != nil {
+		return nil, err
+	}
 	out := &ssm.PutParameterOutput{}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		p := parameters.Edit(tx, sc, *in.Name)
@@ -127,7 +140,7 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput, _
 		case p == nil:
 			p = &parameter{Tags: tags, Oldest: 1}
 			p.Name, p.Type, p.DataType = *in.Name, string(in.Type), "text"
-			p.ARN = sc.ARN("ssm", "parameter/"+strings.TrimPrefix(*in.Name, "/"))
+			p.ARN = parameterARN(sc, *in.Name)
 		case !aws.ToBool(in.Overwrite):
 			return &types.ParameterAlreadyExists{Message: aws.String("The parameter already exists. To overwrite this value, set the overwrite option in the request to true.")}
 		case in.Type != "" && string(in.Type) != p.Type:
@@ -149,6 +162,39 @@ func (s *Service) PutParameter(ctx context.Context, in *ssm.PutParameterInput, _
 		return nil, err
 	}
 	return out, nil
+}
+
+func parameterARN(sc awsid.Scope, name string) string {
+	return sc.ARN("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
+}
+
+// checkKey tells whether KMS would encrypt the value, if it is to be a secret.
+func (s *Service) checkKey(ctx context.Context, sc awsid.Scope, in *ssm.PutParameterInput) error {
+	kind, key := string(in.Type), aws.ToString(in.KeyId)
+	if p := parameters.Get(s.store, sc, *in.Name); p != nil {
+		if !aws.ToBool(in.Overwrite) {
+			return nil // it is refused for that
+		}
+		kind = p.Type
+		if key == "" {
+			key = p.KeyID
+		}
+	}
+	if s.keys == nil || kind != typeSecure {
+		return nil
+	}
+	if key == "" {
+		key = defaultKey
+	}
+	_, err := s.keys.Encrypt(ctx, &kms.EncryptInput{
+		KeyId: &key, Plaintext: []byte(*in.Value)[:min(len(*in.Value), standardMax)], EncryptionContext: map[string]string{"PARAMETER_ARN": parameterARN(sc, *in.Name)},
+	})
+	var api smithy.APIError
+	if !errors.As(err, &api) || api.ErrorCode() == "AccessDeniedException" {
+		return err
+	}
+	return &types.InvalidKeyId{Message: aws.String(fmt.Sprintf("%s (Service: AWSKMS; Status Code: 400; Error Code: %s; Request ID: %s; Proxy: null)",
+		api.ErrorMessage(), api.ErrorCode(), awsid.CallerFrom(ctx).RequestID))}
 }
 
 // next makes the parameter its next version.
@@ -177,7 +223,7 @@ func (p *parameter) next(ctx context.Context, in *ssm.PutParameterInput) error {
 		if in.KeyId != nil {
 			p.KeyID = *in.KeyId
 		} else if p.KeyID == "" {
-			p.KeyID = "alias/aws/ssm"
+			p.KeyID = defaultKey
 		}
 	} else if in.KeyId != nil {
 		return validation("KeyId is required for SecureString type parameter only.")
@@ -202,7 +248,7 @@ func (p *parameter) trim(tx *store.Tx, sc awsid.Scope) error {
 // DeleteParameter implements the operation.
 func (s *Service) DeleteParameter(ctx context.Context, in *ssm.DeleteParameterInput, _ ...func(*ssm.Options)) (*ssm.DeleteParameterOutput, error) {
 	var c checks
-	c.required("name", in.Name, 1, 2048)
+	c.Required("name", in.Name, 1, 2048)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -219,7 +265,7 @@ func (s *Service) DeleteParameter(ctx context.Context, in *ssm.DeleteParameterIn
 // DeleteParameters implements the operation.
 func (s *Service) DeleteParameters(ctx context.Context, in *ssm.DeleteParametersInput, _ ...func(*ssm.Options)) (*ssm.DeleteParametersOutput, error) {
 	var c checks
-	c.count("names", in.Names, 1, 10)
+	c.list("names", in.Names, 1, 10)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -3,9 +3,11 @@
 package ssm
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/store"
@@ -16,6 +18,14 @@ type Config struct {
 	Store *store.Store
 	Clock clock.PassiveClock
 	Log   *slog.Logger
+	// Keys nil takes every key.
+	Keys Keys
+}
+
+// Keys is what Parameter Store asks of KMS. Secrets are not stored encrypted; the key
+// has to be one that could.
+type Keys interface {
+	Encrypt(context.Context, *kms.EncryptInput, ...func(*kms.Options)) (*kms.EncryptOutput, error)
 }
 
 // Service implements SSM's operations with the signatures of the SDK's client.
@@ -23,6 +33,7 @@ type Service struct {
 	store *store.Store
 	clock clock.PassiveClock
 	log   *slog.Logger
+	keys  Keys
 }
 
 // New returns the service.
@@ -33,7 +44,7 @@ func New(c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: c.Store, clock: c.Clock, log: c.Log}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, keys: c.Keys}
 }
 
 // parameters are keyed by name; versions by name, a colon (which no name holds)

@@ -2,6 +2,7 @@ package ssm
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,39 +17,42 @@ import (
 
 const maxTags = 50
 
+// tags checks the tags of a request.
+func (c *checks) tags(list []types.Tag) {
+	for i, t := range list {
+		member := fmt.Sprintf("tags.%d.member.", i+1)
+		c.Required(member+"key", t.Key, 1, 128)
+		c.Required(member+"value", t.Value, 0, 256)
+	}
+}
+
 func mergeTags(have map[string]string, add []types.Tag) (map[string]string, error) {
 	out := maps.Clone(have)
 	if out == nil {
 		out = map[string]string{}
 	}
 	for _, t := range add {
-		var c checks
-		c.required("tags.key", t.Key, 1, 128)
-		c.required("tags.value", t.Value, 0, 256)
-		if err := c.err(); err != nil {
-			return nil, err
-		}
 		if strings.HasPrefix(strings.ToLower(*t.Key), "aws:") {
 			return nil, validation("aws: prefixed tag key names are not allowed for external use.")
 		}
 		out[*t.Key] = *t.Value
 	}
 	if len(out) > maxTags {
-		return nil, &types.TooManyTagsError{Message: aws.String("The resource has more than 50 tags.")}
+		return nil, &types.TooManyTagsError{}
 	}
 	return out, nil
 }
 
 // retag changes the tags of a parameter, the only taggable resource there is.
-func (s *Service) retag(ctx context.Context, kind types.ResourceTypeForTagging, id *string, f func(map[string]string) (map[string]string, error)) error {
-	if err := checkResource(kind, id); err != nil {
+func (s *Service) retag(ctx context.Context, c *checks, kind types.ResourceTypeForTagging, id *string, f func(map[string]string) (map[string]string, error)) error {
+	if err := c.resource(kind, id); err != nil {
 		return err
 	}
 	sc := awsid.CallerFrom(ctx).Scope
 	return s.store.Update(ctx, func(tx *store.Tx) error {
 		p := parameters.Edit(tx, sc, *id)
 		if p == nil {
-			return invalidResource(*id)
+			return &types.InvalidResourceId{}
 		}
 		tags, err := f(p.Tags)
 		if err != nil {
@@ -60,28 +64,26 @@ func (s *Service) retag(ctx context.Context, kind types.ResourceTypeForTagging, 
 	})
 }
 
-func checkResource(kind types.ResourceTypeForTagging, id *string) error {
-	var c checks
-	c.required("resourceId", id, 1, 2048)
-	if kind == "" {
-		c.add("null", "resourceType", "Member must not be null")
-	}
+// resource judges a request about the tags of a resource, with what was found in it
+// so far.
+func (c *checks) resource(kind types.ResourceTypeForTagging, id *string) error {
+	c.Required("resourceId", id, 1, 2048)
+	c.Null("resourceType", kind == "")
 	if err := c.err(); err != nil {
 		return err
 	}
 	if kind != types.ResourceTypeForTaggingParameter {
-		return &types.InvalidResourceType{Message: aws.String(string(kind) + " is not a valid resource type. Valid resource types are: Parameter.")}
+		return &types.InvalidResourceType{}
 	}
 	return nil
 }
 
-func invalidResource(id string) error {
-	return &types.InvalidResourceId{Message: aws.String("The resource ID \"" + id + "\" is not valid. Verify the ID and try again.")}
-}
-
 // AddTagsToResource implements the operation.
 func (s *Service) AddTagsToResource(ctx context.Context, in *ssm.AddTagsToResourceInput, _ ...func(*ssm.Options)) (*ssm.AddTagsToResourceOutput, error) {
-	err := s.retag(ctx, in.ResourceType, in.ResourceId, func(have map[string]string) (map[string]string, error) { return mergeTags(have, in.Tags) })
+	var c checks
+	c.Null("tags", in.Tags == nil)
+	c.tags(in.Tags)
+	err := s.retag(ctx, &c, in.ResourceType, in.ResourceId, func(have map[string]string) (map[string]string, error) { return mergeTags(have, in.Tags) })
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +92,10 @@ func (s *Service) AddTagsToResource(ctx context.Context, in *ssm.AddTagsToResour
 
 // RemoveTagsFromResource implements the operation.
 func (s *Service) RemoveTagsFromResource(ctx context.Context, in *ssm.RemoveTagsFromResourceInput, _ ...func(*ssm.Options)) (*ssm.RemoveTagsFromResourceOutput, error) {
-	err := s.retag(ctx, in.ResourceType, in.ResourceId, func(have map[string]string) (map[string]string, error) {
+	var c checks
+	c.Null("tagKeys", in.TagKeys == nil)
+	c.members("tagKeys", in.TagKeys, 1, 128)
+	err := s.retag(ctx, &c, in.ResourceType, in.ResourceId, func(have map[string]string) (map[string]string, error) {
 		for _, k := range in.TagKeys {
 			delete(have, k)
 		}
@@ -104,12 +109,13 @@ func (s *Service) RemoveTagsFromResource(ctx context.Context, in *ssm.RemoveTags
 
 // ListTagsForResource implements the operation.
 func (s *Service) ListTagsForResource(ctx context.Context, in *ssm.ListTagsForResourceInput, _ ...func(*ssm.Options)) (*ssm.ListTagsForResourceOutput, error) {
-	if err := checkResource(in.ResourceType, in.ResourceId); err != nil {
+	var c checks
+	if err := c.resource(in.ResourceType, in.ResourceId); err != nil {
 		return nil, err
 	}
 	p := parameters.Get(s.store, awsid.CallerFrom(ctx).Scope, *in.ResourceId)
 	if p == nil {
-		return nil, invalidResource(*in.ResourceId)
+		return nil, &types.InvalidResourceId{}
 	}
 	out := &ssm.ListTagsForResourceOutput{TagList: []types.Tag{}}
 	for _, k := range slices.Sorted(maps.Keys(p.Tags)) {

@@ -24,18 +24,22 @@ const chainedLimit = time.Hour
 // Unlike AWS the root of an account may assume roles: it is what `test`/`test`
 // is, and the trust policy is asked all the same.
 func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
-	a := assumption{in.RoleArn, in.RoleSessionName, in.DurationSeconds, in.Policy, in.PolicyArns}
+	a := assumption{in.RoleArn, in.RoleSessionName, in.DurationSeconds, in.Policy, in.PolicyArns, noLimit}
 	var c checks
 	a.check(&c)
-	c.length("externalId", in.ExternalId, 2, 1224)
-	c.pattern("externalId", in.ExternalId, externalPattern, `[\w+=,.@:\/-]*`)
-	c.length("sourceIdentity", in.SourceIdentity, 2, 64)
-	c.pattern("sourceIdentity", in.SourceIdentity, wordPattern, `[\w+=,.@-]*`)
-	for i, t := range in.Tags {
-		c.required("tags."+strconv.Itoa(i+1)+".member.key", t.Key, 1, 128)
-		c.required("tags."+strconv.Itoa(i+1)+".member.value", t.Value, 0, 256)
-	}
+	c.Length("externalId", in.ExternalId, 2, 1224)
+	c.Pattern("externalId", in.ExternalId, externalPattern, `[\w+=,.@:\/-]*`)
+	c.Length("sourceIdentity", in.SourceIdentity, 2, 64)
+	c.Pattern("sourceIdentity", in.SourceIdentity, wordPattern, `[\w+=,.@-]*`)
+	c.mfa(in.SerialNumber, in.TokenCode)
+	c.tags(in.Tags, in.TransitiveTagKeys)
 	if err := c.err(); err != nil {
+		return nil, err
+	}
+	if !arnPattern.MatchString(*in.RoleArn) {
+		return nil, validationError(*in.RoleArn + " is invalid")
+	}
+	if err := checkMFA(in.SerialNumber, in.TokenCode); err != nil {
 		return nil, err
 	}
 	caller := awsid.CallerFrom(ctx)
@@ -130,9 +134,6 @@ func (v *session) user() *types.AssumedRoleUser {
 // tag gives the session its own tags and the transitive ones of the session
 // that asks, which it cannot replace.
 func (v *session) tag(tags []types.Tag, transitive []string, parent *session) error {
-	if len(tags) > 50 {
-		return validationError("Cannot exceed quota for session tags: 50")
-	}
 	v.Tags = map[string]string{}
 	if parent != nil {
 		for _, k := range parent.Transitive {
@@ -144,17 +145,17 @@ func (v *session) tag(tags []types.Tag, transitive []string, parent *session) er
 	for _, t := range tags {
 		low := strings.ToLower(*t.Key)
 		if seen[low] {
-			return validationError("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+			return invalidParameter("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
 		}
 		seen[low] = true
 		if slices.ContainsFunc(v.Transitive, func(k string) bool { return strings.EqualFold(k, low) }) {
-			return validationError("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+			return invalidParameter("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
 		}
 		v.Tags[*t.Key] = *t.Value
 	}
 	for _, k := range transitive {
 		if !seen[strings.ToLower(k)] {
-			return validationError("The specified transitive tag key must be included in the requested tags.")
+			return invalidParameter("The specified transitive tag key must be included in the requested tags.")
 		}
 		v.Transitive = append(v.Transitive, k)
 	}
@@ -272,9 +273,8 @@ func (s *Service) ServiceSession(ctx context.Context, service, roleARN, sessionN
 // GetSessionToken implements the operation, for users and the account's root.
 func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenInput, _ ...func(*sts.Options)) (*sts.GetSessionTokenOutput, error) {
 	var c checks
-	c.span("durationSeconds", in.DurationSeconds, 900, 129600)
-	c.length("serialNumber", in.SerialNumber, 9, 256)
-	c.length("tokenCode", in.TokenCode, 6, 6)
+	c.Span("durationSeconds", in.DurationSeconds, 900, 129600)
+	c.mfa(in.SerialNumber, in.TokenCode)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -282,8 +282,8 @@ func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenIn
 	if strings.HasPrefix(caller.AccessKeyID, "ASIA") {
 		return nil, denied("Cannot call GetSessionToken with session credentials")
 	}
-	if in.SerialNumber != nil || in.TokenCode != nil {
-		return nil, denied("MultiFactorAuthentication failed with invalid MFA one time pass code. ")
+	if err := checkMFA(in.SerialNumber, in.TokenCode); err != nil {
+		return nil, err
 	}
 	life := 12 * time.Hour
 	if in.DurationSeconds != nil {

@@ -79,7 +79,8 @@ func (s *Service) GetCallerIdentity(ctx context.Context, _ *sts.GetCallerIdentit
 // GetAccessKeyInfo implements the operation.
 func (s *Service) GetAccessKeyInfo(ctx context.Context, in *sts.GetAccessKeyInfoInput, _ ...func(*sts.Options)) (*sts.GetAccessKeyInfoOutput, error) {
 	var c checks
-	c.required("accessKeyId", in.AccessKeyId, 4, 128)
+	c.Required("accessKeyId", in.AccessKeyId, 4, 128) // AWS wants 16: the built-in keys are shorter
+	c.Pattern("accessKeyId", in.AccessKeyId, keyPattern, `[\w]*`)
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -19,11 +19,11 @@ import (
 // AssumeRoleWithWebIdentity implements the operation. It is not signed: the
 // token is the caller, the role's account the account.
 func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-	a := assumption{in.RoleArn, in.RoleSessionName, in.DurationSeconds, in.Policy, in.PolicyArns}
+	a := assumption{in.RoleArn, in.RoleSessionName, in.DurationSeconds, in.Policy, in.PolicyArns, maxPolicy}
 	var c checks
 	a.check(&c)
-	c.required("webIdentityToken", in.WebIdentityToken, 4, 20000)
-	c.length("providerId", in.ProviderId, 4, 2048)
+	c.Required("webIdentityToken", in.WebIdentityToken, 4, 20000)
+	c.Length("providerId", in.ProviderId, 4, 2048)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
