@@ -3,7 +3,11 @@ GO       ?= go
 BIN      := bin/ekslocal
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 K8S      = $(shell $(GO) list -m -f '{{.Version}}' k8s.io/kubernetes 2>/dev/null)
-LDFLAGS  := -s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=$(K8S) -X k8s.io/client-go/pkg/version.gitVersion=$(K8S)
+# Without its own major and minor version kube-apiserver warns of deprecations that are yet to come.
+K8S_BASE := k8s.io/component-base/version
+K8S_NUMS  = $(subst ., ,$(patsubst v%,%,$(K8S)))
+LDFLAGS   = -s -w -X main.version=$(VERSION) -X k8s.io/client-go/pkg/version.gitVersion=$(K8S) -X $(K8S_BASE).gitVersion=$(K8S) \
+	-X $(K8S_BASE).gitMajor=$(word 1,$(K8S_NUMS)) -X $(K8S_BASE).gitMinor=$(word 2,$(K8S_NUMS))
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 IMAGE    ?= ekslocal:dev
 
@@ -37,7 +41,7 @@ generate: ## Wire tables from the SDK modules, docs/coverage.md and docs/states.
 	$(GO) run ./cmd/states > docs/states.md
 
 image: ## Container image from the Dockerfile
-	docker build -t $(IMAGE) .
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
 clean: ## Remove build output (never the Go caches)
 	rm -rf bin
