@@ -194,7 +194,7 @@ func (b *Backend) Get(_ context.Context, id string) (controlplane.Info, error) {
 	return p.info()
 }
 
-// Upgrade implements controlplane.Backend. The version may be the running one.
+// Upgrade implements controlplane.Backend. Version and PKI may be the running ones.
 func (b *Backend) Upgrade(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
 	if err := validate(spec); err != nil {
 		return controlplane.Info{}, err

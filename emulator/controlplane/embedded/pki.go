@@ -27,8 +27,8 @@ import (
 // Files below a control plane's directory, written by the parent and read by the
 // child. The directory is for its owner only.
 const (
-	FileCACert         = "ca.crt"
-	FileCAKey          = "ca.key"
+	FileCACert         = "ca.crt" // all that are trusted
+	FileSigner         = "signer" // .crt and .key: the CA that signs
 	FileSAKey          = "sa.key"
 	FileServing        = "apiserver"      // .crt and .key
 	FileKubeletClient  = "kubelet-client" // .crt and .key
@@ -167,7 +167,7 @@ func writePKI(dir string, ca *authority, p controlplane.PKI, serviceCIDR string,
 		{FileScheduler, ca, pkix.Name{CommonName: "system:kube-scheduler"}, nil},
 		{FileProxyClient, proxyCA, pkix.Name{CommonName: ProxyClientName}, nil},
 	}
-	files := map[string][]byte{FileCACert: p.CACert, FileCAKey: p.CAKey, FileSAKey: p.SAKey}
+	files := map[string][]byte{FileCACert: p.Bundle(), FileSigner + ".crt": p.CACert, FileSigner + ".key": p.CAKey, FileSAKey: p.SAKey}
 	for _, l := range leaves {
 		crt, key, err := l.by.issue(l.subject, l.hosts...)
 		if err != nil {

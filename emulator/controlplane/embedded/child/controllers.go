@@ -74,7 +74,7 @@ func runControllerManager(ctx context.Context, plan embedded.Plan, kubeconfig st
 		// The controllers do act as their service accounts, see controllerIdentities.
 		"--use-service-account-credentials=false",
 		"--service-account-private-key-file=" + file(embedded.FileSAKey), "--root-ca-file=" + file(embedded.FileCACert),
-		"--cluster-signing-cert-file=" + file(embedded.FileCACert), "--cluster-signing-key-file=" + file(embedded.FileCAKey),
+		"--cluster-signing-cert-file=" + file(embedded.FileSigner+".crt"), "--cluster-signing-key-file=" + file(embedded.FileSigner+".key"),
 		"--service-cluster-ip-range=" + plan.ServiceCIDR, "--allocate-node-cidrs=false", "--configure-cloud-routes=false",
 		"--flex-volume-plugin-dir=" + file("volume-plugins"), // or it makes one in /usr/libexec
 		"--kube-api-qps=1000", "--kube-api-burst=2000", "--profiling=false",
