@@ -139,7 +139,7 @@ func New(cfg Config) (*Backend, error) {
 	}
 	b := &Backend{cfg: cfg, planes: map[string]*plane{}}
 	b.life, b.end = context.WithCancel(context.Background())
-	if err := b.removeLostSpares(); err != nil {
+	if err := errors.Join(b.removeLostKeys(), b.removeLostSpares()); err != nil {
 		b.end()
 		return nil, err
 	}
