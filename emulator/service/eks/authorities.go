@@ -121,6 +121,7 @@ func (c *Cluster) AuthoritiesApplied(now time.Time) {
 			list[out].Signing = ekstypes.CertificateAuthoritySigningStatusNotUsed
 		}
 		list[next].Signing = ekstypes.CertificateAuthoritySigningStatusInUse
+		now = now.UTC().Truncate(time.Millisecond)
 		list[next].ActivatedAt, list[next].ActivatedBy = &now, ekstypes.CertificateAuthorityActivatedByCustomer
 	}
 	c.setAuthorities(list)

@@ -69,13 +69,13 @@ func (s *Service) CreateCertificateAuthority(ctx context.Context, in *eks.Create
 	bare := *in
 	bare.ClientRequestToken = nil
 	a := about{cluster: aws.ToString(in.ClusterName)}
-	now := s.clock.Now()
-	ca, err := pki.NewCA("kubernetes", now)
+	now := s.now()
+	ca, err := pki.NewCA("kubernetes", *now)
 	if err != nil {
 		return nil, err
 	}
 	successor := Authority{
-		ID: authorityID(ca.Cert), Cert: ca.Cert, Key: ca.Key, CreatedAt: &now, CreatedBy: ekstypes.CertificateAuthorityCreatedByCustomer,
+		ID: authorityID(ca.Cert), Cert: ca.Cert, Key: ca.Key, CreatedAt: now, CreatedBy: ekstypes.CertificateAuthorityCreatedByCustomer,
 		Signing: ekstypes.CertificateAuthoritySigningStatusNotUsed, Distribution: ekstypes.CertificateAuthorityDistributionStatusInProgress,
 	}
 	summary, update, err := s.changeAuthority(ctx, a, in.ClientRequestToken, bare, successor.ID, ekstypes.CertificateAuthoritySigningStatusNotUsed, func(list []Authority) ([]Authority, error) {
