@@ -43,6 +43,8 @@ type rotation struct {
 // TestRotateCertificateAuthority goes through a rotation and looks at each step from
 // all sides. The emulator is killed in the middle of each.
 func TestRotateCertificateAuthority(t *testing.T) {
+	tool(t, "kubectl")
+	tool(t, "aws")
 	w := newWorld(t, start(t))
 	c := w.cluster(t, "dev")
 	w.nodegroup(t, "dev", "ng", 2)
@@ -53,6 +55,9 @@ func TestRotateCertificateAuthority(t *testing.T) {
 	before := w.look(t, k, c)
 	first := *c.CertificateAuthority.Active.Id
 	r.sees(first)
+	dev := person{w.env(filepath.Join(t.TempDir(), "kubeconfig"))}
+	r.updateKubeconfig(dev)
+	dev.ok(t, "", "get", "nodes")
 	r.serves(old, first)
 	ann := r.person(old, "ann", first)
 
@@ -76,6 +81,9 @@ func TestRotateCertificateAuthority(t *testing.T) {
 	latest := r.client(second, first)
 	r.sees(second, first)
 	r.fails(old)
+	dev.refused(t, "certificate signed by unknown authority", "get", "nodes")
+	r.updateKubeconfig(dev)
+	dev.ok(t, "", "get", "nodes")
 	r.works(both, pods[0])
 	r.works(latest, pods[1])
 	r.serves(both, second)
@@ -232,11 +240,16 @@ func (r *rotation) fails(cfg *rest.Config) {
 	}
 }
 
+// updateKubeconfig writes the kubeconfig that the aws command makes of DescribeCluster.
+func (r *rotation) updateKubeconfig(p person) {
+	r.t.Helper()
+	if _, err := runTool(r.t, p.env, "", "aws", "eks", "update-kubeconfig", "--name", *r.name); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *rotation) kubectl(cfg *rest.Config, args ...string) (string, error) {
 	r.t.Helper()
-	if _, err := exec.LookPath("kubectl"); err != nil {
-		r.t.Skip("kubectl is not installed")
-	}
 	file := (&kube{cfg: cfg}).kubeconfig(r.t)
 	return runTool(r.t, r.env(file), "", "kubectl", args...)
 }
