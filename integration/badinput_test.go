@@ -195,9 +195,9 @@ func badResources(t *testing.T, w *world) {
 			return err
 		}, "InvalidParameterException", "maxResults", 400},
 		{"not implemented", func(ctx context.Context) error {
-			_, err := e.CreateCertificateAuthority(ctx, &eks.CreateCertificateAuthorityInput{ClusterName: no})
+			_, err := w.ssm.DescribeInstanceInformation(ctx, &ssm.DescribeInstanceInformationInput{})
 			return err
-		}, "UnknownOperationException", "ekslocal does not implement eks:CreateCertificateAuthority", 501},
+		}, "UnknownOperationException", "ekslocal does not implement ssm:DescribeInstanceInformation", 501},
 		{"not implemented in EC2", func(ctx context.Context) error {
 			_, err := w.ec2.DescribeHosts(ctx, &ec2.DescribeHostsInput{})
 			return err

@@ -3,6 +3,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,7 +18,7 @@ import (
 var ErrNotFound = errors.New("control plane not found")
 
 // Spec is what a control plane is made from. It does not change during the
-// control plane's life, but for Version (Upgrade).
+// control plane's life, but for Version and the certificate authorities (Upgrade).
 type Spec struct {
 	// ID is unique among all control planes of all emulators on one machine: 32
 	// hexadecimal digits, the cluster's OIDC id. Keys, files and processes are
@@ -43,8 +44,24 @@ type Spec struct {
 
 // PKI is a cluster's key material, all PEM.
 type PKI struct {
-	CACert, CAKey []byte // the cluster's CA, DescribeCluster's certificateAuthority
+	CACert, CAKey []byte // the cluster's CA, which signs
 	SAKey         []byte // RSA key that signs service-account tokens
+	// Trust is all CAs that the cluster trusts while one takes over from another;
+	// empty: CACert alone.
+	Trust []byte
+}
+
+// Bundle is the CAs that the cluster trusts, and that its clients need.
+func (p PKI) Bundle() []byte {
+	if len(p.Trust) > 0 {
+		return p.Trust
+	}
+	return p.CACert
+}
+
+// Equal tells whether both make the same control plane.
+func (p PKI) Equal(q PKI) bool {
+	return bytes.Equal(p.CACert, q.CACert) && bytes.Equal(p.CAKey, q.CAKey) && bytes.Equal(p.SAKey, q.SAKey) && bytes.Equal(p.Bundle(), q.Bundle())
 }
 
 // Info is what a running control plane looks like from outside.
@@ -83,9 +100,10 @@ type Backend interface {
 	Create(ctx context.Context, spec Spec) (Info, error)
 	// Get answers ErrNotFound for a control plane that does not run.
 	Get(ctx context.Context, id string) (Info, error)
-	// Upgrade replaces the running control plane by one of spec.Version on the
-	// same data and the same port; clients see at most a GOAWAY. An older version
-	// takes spec.Rollback.
+	// Upgrade replaces the running control plane by one of spec.Version and spec.PKI
+	// on the same data and the same port; clients see at most a GOAWAY, and those that
+	// do not trust another signer its certificate. An older version takes
+	// spec.Rollback. After another PKI, Info.Admin is another one too.
 	Upgrade(ctx context.Context, spec Spec) (Info, error)
 	// Delete stops the control plane and removes its data.
 	Delete(ctx context.Context, id string) error

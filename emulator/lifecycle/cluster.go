@@ -48,8 +48,14 @@ func (l *Lifecycle) reconcileCluster(ctx context.Context, k key) (time.Duration,
 		return l.createCluster(ctx, k, c)
 	case ekstypes.ClusterStatusActive:
 		again, err := l.keepCluster(ctx, c)
-		if err != nil || c.UpdateID == "" {
+		if err != nil {
 			return again, err
+		}
+		if left, err := l.distributeAuthority(ctx, c); err != nil || left > 0 {
+			return left, err
+		}
+		if c.UpdateID == "" {
+			return again, nil
 		}
 		return l.rollBackNodes(ctx, c)
 	case ekstypes.ClusterStatusUpdating:
@@ -143,10 +149,11 @@ func (l *Lifecycle) newKeys(ctx context.Context, c *ekssvc.Cluster) (id string, 
 
 // spec is the control plane that a cluster should have at a version.
 func (l *Lifecycle) spec(c *ekssvc.Cluster, version string) controlplane.Spec {
+	signer := c.Signer()
 	return controlplane.Spec{
 		ID: c.ID, Name: *c.Resource.Name, Version: version, ServiceCIDR: serviceCIDR(c), Port: c.Port,
 		Issuer: oidc.Issuer(l.IssuerBase, c.OIDCID()),
-		PKI:    controlplane.PKI{CACert: c.CACert, CAKey: c.CAKey, SAKey: c.SAKey},
+		PKI:    controlplane.PKI{CACert: signer.Cert, CAKey: signer.Key, SAKey: c.SAKey, Trust: c.TrustBundle()},
 	}
 }
 
@@ -196,7 +203,7 @@ func (l *Lifecycle) activate(ctx context.Context, c *ekssvc.Cluster) error {
 		r := &c.Resource
 		r.Status = ekstypes.ClusterStatusActive
 		r.Endpoint = aws.String(l.Endpoint(c.Port))
-		r.CertificateAuthority = &ekstypes.Certificate{Data: aws.String(base64PEM(c.CACert))}
+		r.CertificateAuthority = &ekstypes.Certificate{Data: aws.String(base64PEM(c.TrustBundle()))}
 		r.Identity = &ekstypes.Identity{Oidc: &ekstypes.OIDC{Issuer: aws.String(oidc.Issuer(l.IssuerBase, c.OIDCID()))}}
 		r.Health = &ekstypes.ClusterHealth{Issues: []ekstypes.ClusterIssue{}}
 		return true

@@ -32,6 +32,7 @@ type runtime struct {
 	id      string
 	name    string
 	scope   awsid.Scope
+	admin   *rest.Config // what client and all else here was made from
 	client  kubernetes.Interface
 	applier *applier
 	fleet   *dataplane.Fleet
@@ -127,7 +128,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 		ClusterName: *c.Resource.Name, REST: cfg, Addresses: l.Addresses, Clock: l.Clock, Log: log, AwaitCNI: true,
 	})
 	rt := &runtime{
-		id: c.ID, name: *c.Resource.Name, scope: c.Scope, client: client, applier: apply, fleet: fleet, done: make(chan struct{}),
+		id: c.ID, name: *c.Resource.Name, scope: c.Scope, admin: info.Admin, client: client, applier: apply, fleet: fleet, done: make(chan struct{}),
 	}
 	if rt.nodes, err = l.nodeInformer(rt); err != nil {
 		return nil, err

@@ -33,8 +33,14 @@ func (l *Lifecycle) updateCluster(ctx context.Context, c *ekssvc.Cluster) (time.
 		return 0, l.editCluster(ctx, c, func(n *ekssvc.Cluster) bool { n.RunningVersion = c.DesiredVersion; return true })
 	}
 	phase := timing.ClusterUpdating
-	if u.Resource.Type == ekstypes.UpdateTypeVersionUpdate {
+	switch u.Resource.Type {
+	case ekstypes.UpdateTypeVersionUpdate:
 		phase = timing.ClusterUpdatingVersion
+	case ekstypes.UpdateTypeCertificateAuthorityUpdate:
+		phase = timing.ClusterUpdatingCA
+		if err := l.applyAuthorities(ctx, c); err != nil {
+			return 0, err
+		}
 	}
 	if left := l.left(phase, u.Resource.CreatedAt); left > 0 {
 		return left, nil
@@ -54,6 +60,9 @@ func (l *Lifecycle) finishClusterUpdate(ctx context.Context, c *ekssvc.Cluster) 
 			if v, ok := eksversions.Get(now.RunningVersion); ok {
 				now.Resource.PlatformVersion = aws.String(v.PlatformVersion)
 			}
+		}
+		if u := ekssvc.Updates.Get(tx, c.Scope, ekssvc.ChildID(name, c.UpdateID)); u != nil && u.Resource.Type == ekstypes.UpdateTypeCertificateAuthorityUpdate {
+			now.AuthoritiesApplied(l.Clock.Now())
 		}
 		now.Resource.Status, now.UpdateID = ekstypes.ClusterStatusActive, ""
 		ekssvc.Clusters.Put(tx, c.Scope, name, now)

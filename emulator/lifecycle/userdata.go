@@ -40,7 +40,7 @@ spec:
     apiServerEndpoint: %s
     certificateAuthority: %s
     cidr: %s
-`, *c.Resource.Name, aws.ToString(c.Resource.Endpoint), base64PEM(c.CACert), serviceCIDR(c))
+`, *c.Resource.Name, aws.ToString(c.Resource.Endpoint), base64PEM(c.TrustBundle()), serviceCIDR(c))
 	merged, err := mergeUserData(users, config)
 	if err != nil {
 		return nil, fmt.Errorf("user data of %s: %w", *ng.Resource.NodegroupName, err)

@@ -20,7 +20,9 @@ const (
 	ClusterCreating        Phase = "eks cluster CREATING"
 	ClusterUpdating        Phase = "eks cluster UPDATING"
 	ClusterUpdatingVersion Phase = "eks cluster UPDATING, version"
+	ClusterUpdatingCA      Phase = "eks cluster UPDATING, certificate authority"
 	ClusterDeleting        Phase = "eks cluster DELETING"
+	AuthorityInProgress    Phase = "eks certificate authority IN_PROGRESS, its update included"
 	NodegroupCreating      Phase = "eks nodegroup CREATING"
 	NodegroupUpdating      Phase = "eks nodegroup UPDATING"
 	NodegroupUpdatingNodes Phase = "eks nodegroup UPDATING, version"
@@ -62,6 +64,8 @@ var table = []Row{
 	{ClusterCreating, 0, 9 * time.Minute, "Terraform logs: 8m33s (DevopsArtFactory/terraform-provisioning#46), 9m43s (terraform-aws-modules/terraform-aws-eks#2203), 10m6s (#3218)"},
 	{ClusterUpdating, time.Second, 90 * time.Second, Unverified},
 	{ClusterUpdatingVersion, time.Second, 10 * time.Minute, Unverified},
+	{ClusterUpdatingCA, time.Second, 5 * time.Minute, Unverified},
+	{AuthorityInProgress, 2 * time.Second, 10 * time.Minute, Unverified},
 	{ClusterDeleting, 0, 150 * time.Second, "Terraform logs in public repositories: 2m26s, 2m31s"},
 	{NodegroupCreating, 0, 2 * time.Minute, "Terraform logs: 1m48s, 1m59s (DevopsArtFactory/terraform-provisioning#46); others 1m28s to 3m21s"},
 	{NodegroupUpdating, time.Second, 30 * time.Second, Unverified},

@@ -42,6 +42,7 @@ func RunSuite(t *testing.T, f Factory) {
 		{"Life", testLife},
 		{"Apart", testApart},
 		{"Upgrade", testUpgrade},
+		{"Authorities", testAuthorities},
 		{"Restart", testRestart},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, f(t)) })

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -390,5 +391,40 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		case <-deadline:
 			t.Fatalf("waited too long for %s", what)
 		}
+	}
+}
+
+// TestKeysGoWithTheirChild: a directory of keys lives as long as its process, and one
+// that a killed emulator left behind until the next start.
+func TestKeysGoWithTheirChild(t *testing.T) {
+	c, _ := etcd()
+	dir := t.TempDir()
+	spec := conformance.NewSpec(t, "keys", "1.34")
+	lost := filepath.Join(dir, spec.ID, "keys-lost")
+	if err := os.MkdirAll(lost, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, c, dir, nil)
+	count := func() int {
+		found, err := filepath.Glob(filepath.Join(dir, spec.ID, "keys-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d directories of keys are left of an earlier emulator", n)
+	}
+	if _, err := b.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 1 {
+		t.Errorf("one child has %d directories of keys", n)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d directories of keys outlived their child", n)
 	}
 }

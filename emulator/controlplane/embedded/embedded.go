@@ -139,7 +139,7 @@ func New(cfg Config) (*Backend, error) {
 	}
 	b := &Backend{cfg: cfg, planes: map[string]*plane{}}
 	b.life, b.end = context.WithCancel(context.Background())
-	if err := b.removeLostSpares(); err != nil {
+	if err := errors.Join(b.removeLostKeys(), b.removeLostSpares()); err != nil {
 		b.end()
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (b *Backend) Get(_ context.Context, id string) (controlplane.Info, error) {
 	return p.info()
 }
 
-// Upgrade implements controlplane.Backend. The version may be the running one.
+// Upgrade implements controlplane.Backend. Version and PKI may be the running ones.
 func (b *Backend) Upgrade(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
 	if err := validate(spec); err != nil {
 		return controlplane.Info{}, err

@@ -34,26 +34,29 @@ func TestWritePKI(t *testing.T) {
 	}
 	dir := t.TempDir()
 	pki := controlplane.PKI{CACert: ca.certPEM, CAKey: caKey, SAKey: []byte("key")}
+	var keys string
 	read := func(name string) []byte {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+		b, err := os.ReadFile(filepath.Join(keys, name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return b
 	}
-	if err := writePKI(dir, ca, pki, "10.100.0.0/16", []string{"ekslocal.internal", "192.0.2.1"}); err != nil {
-		t.Fatal(err)
+	write := func(cidr string, hosts ...string) {
+		if keys, err = writePKI(dir, ca, pki, cidr, hosts); err != nil {
+			t.Fatal(err)
+		}
 	}
-	proxyCA := read(FileProxyCACert)
-	if err := writePKI(dir, ca, pki, "10.100.0.0/16", nil); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(proxyCA, read(FileProxyCACert)) {
+	write("10.100.0.0/16", "ekslocal.internal", "192.0.2.1")
+	proxyCA, earlier := read("../"+FileProxyCACert), keys
+	write("10.100.0.0/16")
+	if !bytes.Equal(proxyCA, read("../"+FileProxyCACert)) {
 		t.Error("the front proxy's CA changed")
 	}
-	if err := writePKI(dir, ca, pki, "fd00::/108", []string{"ekslocal.internal", "192.0.2.1"}); err != nil {
-		t.Fatal(err)
+	if keys == earlier {
+		t.Error("two children share their keys")
 	}
+	write("fd00::/108", "ekslocal.internal", "192.0.2.1")
 	b, _ := pem.Decode(read(FileServing + ".crt"))
 	serving, err := x509.ParseCertificate(b.Bytes)
 	if err != nil {

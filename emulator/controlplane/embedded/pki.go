@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,11 +23,16 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 )
 
-// Files below a control plane's directory, written by the parent and read by the
-// child. The directory is for its owner only.
+// keysPrefix begins the name of a child's directory of keys, below the control
+// plane's. Each child has one of its own: the one that it takes over from still reads
+// its files, and would find some of another authority.
+const keysPrefix = "keys-"
+
+// Files in a child's directory of keys, written by the parent and read by the child.
+// The directory is for its owner only. The proxy's CA is in the control plane's.
 const (
-	FileCACert         = "ca.crt"
-	FileCAKey          = "ca.key"
+	FileCACert         = "ca.crt" // all that are trusted
+	FileSigner         = "signer" // .crt and .key: the CA that signs
 	FileSAKey          = "sa.key"
 	FileServing        = "apiserver"      // .crt and .key
 	FileKubeletClient  = "kubelet-client" // .crt and .key
@@ -141,15 +145,16 @@ func serial() *big.Int {
 	return n
 }
 
-// writePKI lays the child's key material out in dir.
-func writePKI(dir string, ca *authority, p controlplane.PKI, serviceCIDR string, hosts []string) error {
+// writePKI lays a child's key material out in a new directory below dir, which it
+// returns.
+func writePKI(dir string, ca *authority, p controlplane.PKI, serviceCIDR string, hosts []string) (keys string, err error) {
 	first, err := apiServiceAddress(serviceCIDR)
 	if err != nil {
-		return err
+		return "", err
 	}
 	proxyCA, err := proxyAuthority(dir, ca.now)
 	if err != nil {
-		return err
+		return "", err
 	}
 	serving := append([]string{
 		"localhost", "127.0.0.1", "::1", first.String(),
@@ -167,32 +172,33 @@ func writePKI(dir string, ca *authority, p controlplane.PKI, serviceCIDR string,
 		{FileScheduler, ca, pkix.Name{CommonName: "system:kube-scheduler"}, nil},
 		{FileProxyClient, proxyCA, pkix.Name{CommonName: ProxyClientName}, nil},
 	}
-	files := map[string][]byte{FileCACert: p.CACert, FileCAKey: p.CAKey, FileSAKey: p.SAKey}
+	files := map[string][]byte{FileCACert: p.Bundle(), FileSigner + ".crt": p.CACert, FileSigner + ".key": p.CAKey, FileSAKey: p.SAKey}
 	for _, l := range leaves {
 		crt, key, err := l.by.issue(l.subject, l.hosts...)
 		if err != nil {
-			return err
+			return "", err
 		}
 		files[l.file+".crt"], files[l.file+".key"] = crt, key
 	}
+	if keys, err = os.MkdirTemp(dir, keysPrefix); err != nil {
+		return "", err
+	}
 	for name, b := range files {
-		if err := replaceFile(filepath.Join(dir, name), b); err != nil {
-			return err
+		if err := os.WriteFile(filepath.Join(keys, name), b, 0o600); err != nil {
+			return "", errors.Join(err, os.RemoveAll(keys))
 		}
 	}
-	return nil
+	return keys, nil
 }
 
-// replaceFile writes a file that another child of the cluster may be reading: the
-// one that an upgrade replaces must not find it empty.
-func replaceFile(name string, b []byte) error {
-	if old, err := os.ReadFile(name); err == nil && bytes.Equal(old, b) {
-		return nil
+// removeLostKeys deletes the keys of children that an emulator which was killed could
+// not clean up after.
+func (b *Backend) removeLostKeys() error {
+	lost, err := filepath.Glob(filepath.Join(b.cfg.RunDir, "*", keysPrefix+"*"))
+	for _, dir := range lost {
+		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
+	return err
 }
 
 // proxyAuthority is the CA of the API server's calls to aggregated ones. It must

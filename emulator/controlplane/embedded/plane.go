@@ -93,8 +93,9 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec, warm *proc) 
 			return controlplane.Info{}, err
 		}
 	}
-	err := p.prepare(spec)
+	admin, err := p.administrator(spec)
 	if err == nil {
+		p.setAdmin(admin)
 		err = p.start(ctx, spec, socket, warm)
 	}
 	if err != nil {
@@ -219,8 +220,11 @@ func (p *plane) restart() (done bool, err error) {
 	return true, nil
 }
 
-// upgrade starts a child of the new version beside the running one, lets it take
-// the connections and the controllers over, and drains the old one.
+// upgrade starts a child of the new version, or with the new PKI, beside the running
+// one, lets it take the connections and the controllers over, and drains the old one.
+//
+// Of another PKI kube-apiserver would take most from its files while it runs, but
+// kube-controller-manager reads what it publishes as kube-root-ca.crt only once.
 func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
 	if err := p.take(ctx); err != nil {
 		return controlplane.Info{}, err
@@ -235,8 +239,16 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	if older(spec.Version, was.Version) && !spec.Rollback {
 		return controlplane.Info{}, fmt.Errorf("control plane runs %s already", was.Version)
 	}
-	if spec.Version == was.Version && old != nil && old.alive() {
+	same := spec.PKI.Equal(was.PKI)
+	if spec.Version == was.Version && same && old != nil && old.alive() {
 		return p.info()
+	}
+	var admin *rest.Config
+	if !same {
+		var err error
+		if admin, err = p.administrator(spec); err != nil {
+			return controlplane.Info{}, err
+		}
 	}
 	ctx, cancel := p.b.bounded(ctx)
 	defer cancel()
@@ -249,6 +261,9 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 		return controlplane.Info{}, err
 	}
 	p.adopt(spec, socket, next)
+	if admin != nil {
+		p.setAdmin(admin)
+	}
 	if old != nil {
 		p.mu.Lock()
 		p.leaving = append(p.leaving, old)
@@ -364,25 +379,27 @@ func (p *plane) publicSocket() *listenSocket {
 	return p.socket
 }
 
-// prepare makes the administrator's client configuration.
-func (p *plane) prepare(spec controlplane.Spec) error {
+// administrator makes the administrator's client configuration.
+func (p *plane) administrator(spec controlplane.Spec) (*rest.Config, error) {
 	ca, err := parseAuthority(spec.PKI.CACert, spec.PKI.CAKey, p.b.cfg.Clock.Now())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	crt, key, err := ca.issue(pkix.Name{CommonName: "eks:cluster-bootstrap", Organization: []string{"system:masters"}})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cfg := &rest.Config{
+	return &rest.Config{
 		Host:            "https://" + net.JoinHostPort(dialHost(p.b.cfg.ListenHost), strconv.Itoa(spec.Port)),
 		QPS:             -1, // the API server has priority and fairness
-		TLSClientConfig: rest.TLSClientConfig{CAData: spec.PKI.CACert, CertData: crt, KeyData: key, ServerName: "localhost"},
-	}
+		TLSClientConfig: rest.TLSClientConfig{CAData: spec.PKI.Bundle(), CertData: crt, KeyData: key, ServerName: "localhost"},
+	}, nil
+}
+
+func (p *plane) setAdmin(cfg *rest.Config) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.admin = cfg
-	p.mu.Unlock()
-	return nil
 }
 
 // dialHost is where a listener on host answers on this machine.

@@ -24,7 +24,7 @@ const stopGrace = 3 * time.Second
 // a time.
 type proc struct {
 	cmd                                *exec.Cmd
-	dir                                string
+	dir, keys                          string // the second is removed with the process
 	control                            *Conn
 	ready, serving, controllersStopped signal
 	exited                             chan struct{} // closed after the process ended and exit is set
@@ -45,6 +45,12 @@ func (b *Backend) spawn(spec controlplane.Spec) (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
+	started := false
+	defer func() {
+		if !started {
+			_ = os.RemoveAll(plan.Keys) // removeLostKeys has another try
+		}
+	}()
 	controlOurs, controlTheirs, err := socketPair()
 	if err != nil {
 		return nil, err
@@ -67,7 +73,7 @@ func (b *Backend) spawn(spec controlplane.Spec) (*proc, error) {
 		return nil, fmt.Errorf("access socket: %w", err)
 	}
 	p := &proc{
-		dir: plan.Dir, control: control, exited: make(chan struct{}),
+		dir: plan.Dir, keys: plan.Keys, control: control, exited: make(chan struct{}),
 		ready: make(signal), serving: make(signal), controllersStopped: make(signal),
 	}
 	if err := b.exec(p, spec, controlTheirs, accessTheirs); err != nil {
@@ -75,6 +81,7 @@ func (b *Backend) spawn(spec controlplane.Spec) (*proc, error) {
 		access.Close()
 		return nil, err
 	}
+	started = true // from here on it is wait's to remove the keys
 	b.wg.Go(func() { b.answer(spec.ID, plan.Dir, access) })
 	b.wg.Go(p.receive)
 	b.wg.Go(p.wait)
@@ -122,12 +129,13 @@ func (b *Backend) plan(spec controlplane.Spec) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writePKI(dir, ca, spec.PKI, spec.ServiceCIDR, b.cfg.CertHosts); err != nil {
+	keys, err := writePKI(dir, ca, spec.PKI, spec.ServiceCIDR, b.cfg.CertHosts)
+	if err != nil {
 		return nil, fmt.Errorf("certificates: %w", err)
 	}
 	p := &Plan{
 		ID: spec.ID, Version: spec.Version, GitVersion: git, ServiceCIDR: spec.ServiceCIDR, Issuer: spec.Issuer,
-		EtcdEndpoint: b.cfg.EtcdEndpoint, EtcdPrefix: etcdPrefix(spec.ID), Dir: dir, SimulatedWebhooks: b.cfg.SimulatedWebhooks,
+		EtcdEndpoint: b.cfg.EtcdEndpoint, EtcdPrefix: etcdPrefix(spec.ID), Dir: dir, Keys: keys, SimulatedWebhooks: b.cfg.SimulatedWebhooks,
 	}
 	if b.cfg.EgressSocket != nil {
 		p.EgressSocket = b.cfg.EgressSocket(spec.ID)
@@ -170,6 +178,7 @@ func (p *proc) receive() {
 func (p *proc) wait() {
 	p.exit = p.cmd.Wait()
 	p.output.log.Close()
+	_ = os.RemoveAll(p.keys) // removeLostKeys has another try
 	close(p.exited)
 	p.control.Close()
 }

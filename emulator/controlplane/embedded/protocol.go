@@ -70,8 +70,9 @@ type Plan struct {
 	Issuer      string
 	// EtcdEndpoint and EtcdPrefix are where the cluster's data are.
 	EtcdEndpoint, EtcdPrefix string
-	// Dir holds the certificates, see the file names in pki.go, and takes the logs.
-	Dir string
+	// Dir is the control plane's and takes its logs; Keys, below it, is the child's own
+	// and holds the certificates, see the file names in pki.go.
+	Dir, Keys string
 	// EgressSocket is the unix socket of an HTTP CONNECT proxy to nodes, pods and
 	// services; empty for direct connections.
 	EgressSocket string

@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -108,8 +107,7 @@ func (b *Backend) claim(ctx context.Context, spec controlplane.Spec) (*proc, err
 }
 
 func fits(spare, spec controlplane.Spec) bool {
-	return spare.Version == spec.Version && spare.ServiceCIDR == spec.ServiceCIDR && spare.Issuer == spec.Issuer &&
-		bytes.Equal(spare.PKI.CACert, spec.PKI.CACert) && bytes.Equal(spare.PKI.CAKey, spec.PKI.CAKey) && bytes.Equal(spare.PKI.SAKey, spec.PKI.SAKey)
+	return spare.Version == spec.Version && spare.ServiceCIDR == spec.ServiceCIDR && spare.Issuer == spec.Issuer && spare.PKI.Equal(spec.PKI)
 }
 
 // wantSpare starts a spare in the background unless there is one.

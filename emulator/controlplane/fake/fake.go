@@ -184,7 +184,7 @@ func (b *Backend) start(spec controlplane.Spec) *plane {
 		GitVersion: "v" + spec.Version + ".0-eks-fa4e000", PID: b.pid, RSS: 256 << 20, StartedAt: clk.Now(),
 		Admin: &rest.Config{
 			Host:            "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port)),
-			TLSClientConfig: rest.TLSClientConfig{CAData: spec.PKI.CACert},
+			TLSClientConfig: rest.TLSClientConfig{CAData: spec.PKI.Bundle()},
 		},
 	}}
 	if b.Admin != nil {
@@ -242,7 +242,7 @@ func (b *Backend) Upgrade(ctx context.Context, spec controlplane.Spec) (controlp
 	switch was, want := slices.Index(versions, p.spec.Version), slices.Index(versions, spec.Version); {
 	case want < was && !spec.Rollback:
 		return controlplane.Info{}, fmt.Errorf("control plane runs %s already", p.spec.Version)
-	case want != was || p.info.PID == 0:
+	case want != was || p.info.PID == 0 || !spec.PKI.Equal(p.spec.PKI):
 		p = b.start(spec)
 	}
 	return p.copy(), nil

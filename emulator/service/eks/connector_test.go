@@ -8,9 +8,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/ekslocal/ekslocal/emulator/pki"
-	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
 func TestConnectedCluster(t *testing.T) {
@@ -94,35 +91,4 @@ func TestSubscription(t *testing.T) {
 	must(w.DeleteEksAnywhereSubscription(w.ctx, &eks.DeleteEksAnywhereSubscriptionInput{Id: sub.Id}))
 	_, err = w.DescribeEksAnywhereSubscription(w.ctx, &eks.DescribeEksAnywhereSubscriptionInput{Id: sub.Id})
 	wantError(t, err, "ResourceNotFoundException", "No subscription found")
-}
-
-func TestCertificateAuthority(t *testing.T) {
-	w := newWorld(t)
-	w.create("dev")
-	name := aws.String("dev")
-	if l := must(w.ListCertificateAuthorities(w.ctx, &eks.ListCertificateAuthoritiesInput{ClusterName: name})).CertificateAuthorities; len(l) != 0 {
-		t.Errorf("a cluster without keys has %+v", l)
-	}
-	ca, err := pki.NewCA("kubernetes", w.clock.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = w.store.Update(w.ctx, func(tx *store.Tx) error {
-		c := Clusters.Edit(tx, w.scope, "dev")
-		c.CACert, c.Resource.CertificateAuthority = ca.Cert, &ekstypes.Certificate{Data: aws.String("x")}
-		Clusters.Put(tx, w.scope, "dev", c)
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := must(w.ListCertificateAuthorities(w.ctx, &eks.ListCertificateAuthoritiesInput{ClusterName: name})).CertificateAuthorities
-	if len(l) != 1 || l[0].SigningStatus != "IN_USE" || l[0].DistributionStatus != "COMPLETE" || l[0].CreatedBy != "EKS" {
-		t.Fatalf("%+v", l)
-	}
-	d := must(w.DescribeCertificateAuthority(w.ctx, &eks.DescribeCertificateAuthorityInput{ClusterName: name, CertificateAuthorityId: l[0].Id})).CertificateAuthority
-	active := must(w.DescribeCluster(w.ctx, &eks.DescribeClusterInput{Name: name})).Cluster.CertificateAuthority.Active
-	if active == nil || *active.Id != *d.Id || !d.Validity.NotAfter.After(w.clock.Now()) {
-		t.Errorf("%+v %+v", active, d)
-	}
 }

@@ -70,8 +70,11 @@ type Cluster struct {
 	// without add-on resources.
 	BootstrapSelfManagedAddons bool
 
-	// CACert, CAKey (ECDSA) and SAKey (RSA) are PEM, made by the lifecycle.
+	// CACert, CAKey (ECDSA) and SAKey (RSA) are PEM, made by the lifecycle. The first
+	// two move into Authorities with the cluster's first other certificate authority;
+	// Signer and TrustBundle answer for both.
 	CACert, CAKey, SAKey []byte
+	Authorities          []Authority `json:",omitempty"`
 	// SecurityGroupID is the cluster security group, Interfaces the ids of the
 	// control plane's network interfaces in the cluster's subnets, both made by
 	// the lifecycle.

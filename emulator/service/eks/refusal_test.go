@@ -25,7 +25,8 @@ func TestRefusals(t *testing.T) {
 //
 //	dev     ACTIVE at 1.34, with one of everything, and of what can be, one that is being made
 //	new     CREATING, mode CONFIG_MAP
-//	old     ACTIVE at 1.34 since an update from 1.33 eight days ago, with all the Fargate profiles that are allowed
+//	old     ACTIVE at 1.34 since an update from 1.33 eight days ago, with all the Fargate profiles that are allowed and a
+//	        certificate authority whose distribution goes on
 //	rolled  ACTIVE at 1.34 since an update from 1.33 yesterday, which an insight forbids to take back; it is going back
 func refusalWorld(t *testing.T) (*world, map[string]string) {
 	w := newWorld(t)
@@ -70,6 +71,10 @@ func refusalWorld(t *testing.T) (*world, map[string]string) {
 	}
 	w.fargateProfile("rolled", "fp")
 	w.settleFargate("rolled", "fp", ekstypes.FargateProfileStatusActive)
+	w.certify("old")
+	_, signs, _ := w.look("old")
+	successor := must(w.CreateCertificateAuthority(ctx, &eks.CreateCertificateAuthorityInput{ClusterName: aws.String("old")}))
+	w.rotated("old")
 	w.upgraded("old", "1.33", 8*24*time.Hour)
 	w.upgraded("rolled", "1.33", 24*time.Hour)
 	back := must(w.UpdateClusterVersion(ctx, &eks.UpdateClusterVersionInput{Name: aws.String("rolled"), Version: aws.String("1.33")}))
@@ -77,7 +82,7 @@ func refusalWorld(t *testing.T) (*world, map[string]string) {
 	return w, map[string]string{
 		"role": roleARN("cluster"), "node": roleARN("node"), "pod": roleARN("pod"), "fargate": roleARN("fargate"),
 		"done": *done.Update.Id, "running": *back.Update.Id, "association": *association.Association.AssociationId,
-		"arn": w.scope.ARN("eks", "cluster/dev"),
+		"arn": w.scope.ARN("eks", "cluster/dev"), "signer": signs, "successor": *successor.CertificateAuthority.Id,
 	}
 }
 

@@ -156,15 +156,53 @@ var UpdateStates = &fsm.Machine[ekstypes.UpdateStatus]{
 	},
 }
 
+// AuthoritySigning is what a certificate authority is to its cluster. It ends in any
+// state with its cluster.
+var AuthoritySigning = &fsm.Machine[ekstypes.CertificateAuthoritySigningStatus]{
+	Name: "eks certificate authority, signing", Member: "certificateAuthority.signingStatus",
+	Passing: []ekstypes.CertificateAuthoritySigningStatus{ekstypes.CertificateAuthoritySigningStatusActivating},
+	Transitions: []fsm.Transition[ekstypes.CertificateAuthoritySigningStatus]{
+		{To: ekstypes.CertificateAuthoritySigningStatusInUse, By: fsm.Work, On: "a new cluster's first"},
+		{To: ekstypes.CertificateAuthoritySigningStatusNotUsed, By: fsm.Call, On: "CreateCertificateAuthority"},
+		{From: ekstypes.CertificateAuthoritySigningStatusNotUsed, To: ekstypes.CertificateAuthoritySigningStatusActivating, By: fsm.Call, On: "ActivateCertificateAuthority"},
+		{From: ekstypes.CertificateAuthoritySigningStatusActivating, To: ekstypes.CertificateAuthoritySigningStatusInUse, By: fsm.Work, On: "the control plane signs with it"},
+		{From: ekstypes.CertificateAuthoritySigningStatusInUse, To: ekstypes.CertificateAuthoritySigningStatusNotUsed, By: fsm.Work, On: "another one is IN_USE"},
+		{From: ekstypes.CertificateAuthoritySigningStatusNotUsed, By: fsm.Work, On: "nothing trusts it any more"},
+	},
+}
+
+// AuthorityDistribution is how far the trust in a certificate authority has come.
+// Status FAILED is not met with: distribution is tried until it succeeds.
+var AuthorityDistribution = &fsm.Machine[ekstypes.CertificateAuthorityDistributionStatus]{
+	Name: "eks certificate authority, distribution", Member: "certificateAuthority.distributionStatus",
+	Passing: []ekstypes.CertificateAuthorityDistributionStatus{ekstypes.CertificateAuthorityDistributionStatusInProgress, ekstypes.CertificateAuthorityDistributionStatusDeleting},
+	Transitions: []fsm.Transition[ekstypes.CertificateAuthorityDistributionStatus]{
+		{To: ekstypes.CertificateAuthorityDistributionStatusComplete, By: fsm.Work, On: "a new cluster's first"},
+		{To: ekstypes.CertificateAuthorityDistributionStatusInProgress, By: fsm.Call, On: "CreateCertificateAuthority"},
+		{From: ekstypes.CertificateAuthorityDistributionStatusInProgress, To: ekstypes.CertificateAuthorityDistributionStatusComplete, By: fsm.Work, On: "the update is Successful, and the cluster's nodes trust it"},
+		{From: ekstypes.CertificateAuthorityDistributionStatusInProgress, To: ekstypes.CertificateAuthorityDistributionStatusDeleting, By: fsm.Call, On: "DeleteCertificateAuthority"},
+		{From: ekstypes.CertificateAuthorityDistributionStatusComplete, To: ekstypes.CertificateAuthorityDistributionStatusDeleting, By: fsm.Call, On: "DeleteCertificateAuthority"},
+		{From: ekstypes.CertificateAuthorityDistributionStatusDeleting, By: fsm.Work, On: "nothing trusts it any more"},
+	},
+}
+
 // Machines are the lives of EKS's resources.
 func Machines() []fsm.Table {
-	return []fsm.Table{ClusterStates.Table(), NodegroupStates.Table(), AddonStates.Table(), FargateProfileStates.Table(), UpdateStates.Table()}
+	return []fsm.Table{
+		ClusterStates.Table(), NodegroupStates.Table(), AddonStates.Table(), FargateProfileStates.Table(), UpdateStates.Table(),
+		AuthoritySigning.Table(), AuthorityDistribution.Table(),
+	}
 }
 
 // The records' steps are checked by the store.
 
 // Follows implements the store's check.
-func (c *Cluster) Follows(old *Cluster) error { return ClusterStates.Check(old.status(), c.status()) }
+func (c *Cluster) Follows(old *Cluster) error {
+	if err := ClusterStates.Check(old.status(), c.status()); err != nil {
+		return err
+	}
+	return c.authoritiesFollow(old)
+}
 
 // Follows implements the store's check.
 func (n *Nodegroup) Follows(old *Nodegroup) error {

@@ -127,6 +127,7 @@ var betaAPIs = map[string]string{"1.33": "resource.k8s.io/v1beta1=true,storage.k
 
 func apiServerArgs(plan embedded.Plan) ([]string, error) {
 	file := func(name string) string { return filepath.Join(plan.Dir, name) }
+	key := func(name string) string { return filepath.Join(plan.Keys, name) }
 	audit, err := writeAuditPolicy(plan.Dir)
 	if err != nil {
 		return nil, err
@@ -142,15 +143,15 @@ func apiServerArgs(plan embedded.Plan) ([]string, error) {
 		"--etcd-compaction-interval=0", "--etcd-count-metric-poll-period=0", "--lease-reuse-duration-seconds=600",
 		"--etcd-healthcheck-timeout=5s",
 		"--advertise-address=" + advertise, "--endpoint-reconciler-type=none",
-		"--tls-cert-file=" + file(embedded.FileServing+".crt"), "--tls-private-key-file=" + file(embedded.FileServing+".key"),
-		"--client-ca-file=" + file(embedded.FileCACert),
-		"--kubelet-client-certificate=" + file(embedded.FileKubeletClient+".crt"), "--kubelet-client-key=" + file(embedded.FileKubeletClient+".key"),
-		"--kubelet-certificate-authority=" + file(embedded.FileCACert),
+		"--tls-cert-file=" + key(embedded.FileServing+".crt"), "--tls-private-key-file=" + key(embedded.FileServing+".key"),
+		"--client-ca-file=" + key(embedded.FileCACert),
+		"--kubelet-client-certificate=" + key(embedded.FileKubeletClient+".crt"), "--kubelet-client-key=" + key(embedded.FileKubeletClient+".key"),
+		"--kubelet-certificate-authority=" + key(embedded.FileCACert),
 		"--kubelet-preferred-address-types=InternalIP,Hostname,InternalDNS",
-		"--proxy-client-cert-file=" + file(embedded.FileProxyClient+".crt"), "--proxy-client-key-file=" + file(embedded.FileProxyClient+".key"),
+		"--proxy-client-cert-file=" + key(embedded.FileProxyClient+".crt"), "--proxy-client-key-file=" + key(embedded.FileProxyClient+".key"),
 		"--requestheader-client-ca-file=" + file(embedded.FileProxyCACert), "--requestheader-allowed-names=" + embedded.ProxyClientName,
 		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-		"--service-account-key-file=" + file(embedded.FileSAKey), "--service-account-signing-key-file=" + file(embedded.FileSAKey),
+		"--service-account-key-file=" + key(embedded.FileSAKey), "--service-account-signing-key-file=" + key(embedded.FileSAKey),
 		"--service-account-issuer=" + plan.Issuer, "--service-account-jwks-uri=" + plan.Issuer + "/keys",
 		"--api-audiences=https://kubernetes.default.svc",
 		"--service-cluster-ip-range=" + plan.ServiceCIDR,

@@ -27,11 +27,11 @@ import (
 func runControllers(ctx context.Context, plan embedded.Plan, api *apiServer, l *logs) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	kcmConfig, err := writeKubeconfig(plan.Dir, embedded.FileControllers, api.listener.Addr())
+	kcmConfig, err := writeKubeconfig(plan.Keys, embedded.FileControllers, api.listener.Addr())
 	if err != nil {
 		return err
 	}
-	schedulerConfig, err := writeKubeconfig(plan.Dir, embedded.FileScheduler, api.listener.Addr())
+	schedulerConfig, err := writeKubeconfig(plan.Keys, embedded.FileScheduler, api.listener.Addr())
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func wrapUnlessDone(ctx context.Context, name string, err error) error {
 }
 
 func runControllerManager(ctx context.Context, plan embedded.Plan, kubeconfig string, ids *controllerIdentities) error {
-	file := func(name string) string { return filepath.Join(plan.Dir, name) }
+	key := func(name string) string { return filepath.Join(plan.Keys, name) }
 	o, err := kcmoptions.NewKubeControllerManagerOptions()
 	if err != nil {
 		return err
@@ -73,10 +73,10 @@ func runControllerManager(ctx context.Context, plan embedded.Plan, kubeconfig st
 		"--kubeconfig=" + kubeconfig, "--leader-elect=false", "--secure-port=0",
 		// The controllers do act as their service accounts, see controllerIdentities.
 		"--use-service-account-credentials=false",
-		"--service-account-private-key-file=" + file(embedded.FileSAKey), "--root-ca-file=" + file(embedded.FileCACert),
-		"--cluster-signing-cert-file=" + file(embedded.FileCACert), "--cluster-signing-key-file=" + file(embedded.FileCAKey),
+		"--service-account-private-key-file=" + key(embedded.FileSAKey), "--root-ca-file=" + key(embedded.FileCACert),
+		"--cluster-signing-cert-file=" + key(embedded.FileSigner+".crt"), "--cluster-signing-key-file=" + key(embedded.FileSigner+".key"),
 		"--service-cluster-ip-range=" + plan.ServiceCIDR, "--allocate-node-cidrs=false", "--configure-cloud-routes=false",
-		"--flex-volume-plugin-dir=" + file("volume-plugins"), // or it makes one in /usr/libexec
+		"--flex-volume-plugin-dir=" + filepath.Join(plan.Dir, "volume-plugins"), // or it makes one in /usr/libexec
 		"--kube-api-qps=1000", "--kube-api-burst=2000", "--profiling=false",
 	}); err != nil {
 		return err
