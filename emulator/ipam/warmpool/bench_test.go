@@ -15,7 +15,7 @@ import (
 func crowded(b *testing.B, n int, prefix bool) *rig {
 	b.Helper()
 	s := settings(func(s *warmpool.Settings) {
-		s.WarmIPTarget, s.PrefixDelegation, s.Cooldown = n/3, prefix, 100*time.Microsecond
+		s.WarmIPTarget, s.PrefixDelegation, s.Cooldown = n/3, prefix, time.Duration(min(100, n/10))*time.Microsecond
 	})
 	perENI := 1000
 	r := newRig(b, warmpool.Limits{InstanceType: "huge", ENIs: 1 + 2*n/perENI, IPv4PerENI: perENI + 1, Prefixes: true}, "10.0.0.0/12", warmpool.Config{Settings: s, MaxPods: 10 * n})
