@@ -3,7 +3,7 @@ package lifecycle
 import (
 	"context"
 	"fmt"
-	"strings"
+	"maps"
 	"sync"
 	"time"
 
@@ -65,6 +65,11 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 		return d.state
 	}
 	d.settings, _ = ipamd.ParseSettings(env)
+	if d.settings.Invalid != "" {
+		c.l.Addresses.Configure(n.InstanceID, ipamd.NodeConfig{Settings: d.settings, MaxPods: n.MaxPods}) // which logs why
+		d.state.Phase = dataplane.DaemonFailed
+		return d.state
+	}
 	// Without custom networking all is known here, and nodes that come in numbers
 	// need not wait for each other.
 	if !d.settings.CustomNetworking {
@@ -136,7 +141,7 @@ func (l *Lifecycle) reconcileCNI(ctx context.Context, k key) (time.Duration, err
 func (c *cni) reconcile(ctx context.Context, instanceID string) error {
 	c.mu.Lock()
 	d := c.nodes[instanceID]
-	if d == nil || !d.settings.CustomNetworking || d.state.Phase == dataplane.DaemonRefused {
+	if d == nil || !d.settings.CustomNetworking || d.settings.Invalid != "" {
 		c.mu.Unlock()
 		return nil
 	}
@@ -161,7 +166,7 @@ func (c *cni) reconcile(ctx context.Context, instanceID string) error {
 	return nil
 }
 
-// PoolChanged hears of instances whose pool did what it could for now. The daemon of
+// poolChanged hears of instances whose pool did what it could for now. The daemon of
 // a node with custom networking that has no address after its first try gives up, and
 // a node that was never Ready is not until it has (amazon-vpc-cni-k8s, nodeInit).
 func (c *cni) poolChanged(instanceID string) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,9 +15,33 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/emulator/userdata"
 	"github.com/ekslocal/ekslocal/fixtures/instancetypes"
 )
+
+// ensureMaxPods decides once, for what is desired now, how many pods the group's
+// nodes take: a second try after a crash must make the same template.
+func (l *Lifecycle) ensureMaxPods(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime, users *ec2types.RequestLaunchTemplateData, hash string) (*ekssvc.Nodegroup, error) {
+	if ng.MaxPodsFor == hash {
+		return ng, nil
+	}
+	types := ng.Resource.InstanceTypes
+	if users.InstanceType != "" {
+		types = []string{string(users.InstanceType)}
+	}
+	pods, err := l.groupMaxPods(ctx, rt, types)
+	if err != nil {
+		return nil, err
+	}
+	var now *ekssvc.Nodegroup
+	err = l.editNodegroup(ctx, ng, func(_ *store.Tx, n *ekssvc.Nodegroup) bool {
+		n.MaxPods, n.MaxPodsFor = pods, hash
+		now = n
+		return true
+	})
+	return now, err
+}
 
 // groupMaxPods is the number of pods that EKS writes into the user data of a group's
 // nodes: what it recommends for the smallest of the group's types, by the CNI's

@@ -32,7 +32,14 @@ func (l *Lifecycle) ensureTemplate(ctx context.Context, c *ekssvc.Cluster, ng *e
 		return ng, nil
 	}
 	ctx = as(ctx, ng.Scope)
-	data, err := l.templateData(ctx, c, ng, rt)
+	users, err := l.usersTemplate(ctx, ng)
+	if err != nil {
+		return nil, err
+	}
+	if ng, err = l.ensureMaxPods(ctx, ng, rt, users, hash); err != nil || ng == nil {
+		return nil, err
+	}
+	data, err := l.templateData(c, ng, users)
 	if err != nil {
 		return nil, err
 	}
@@ -81,20 +88,9 @@ func hashOf(v ...any) (string, error) {
 
 // templateData is what the group's nodes boot from: the user's launch template, if
 // there is one, with what EKS adds to it.
-func (l *Lifecycle) templateData(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) (*ec2types.RequestLaunchTemplateData, error) {
-	data, err := l.usersTemplate(ctx, ng)
-	if err != nil {
-		return nil, err
-	}
-	types := ng.Resource.InstanceTypes
-	if data.InstanceType != "" {
-		types = []string{string(data.InstanceType)}
-	}
-	maxPods, err := l.groupMaxPods(ctx, rt, types)
-	if err != nil {
-		return nil, err
-	}
-	if data.UserData, err = userData(c, ng, maxPods); err != nil {
+func (l *Lifecycle) templateData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, data *ec2types.RequestLaunchTemplateData) (*ec2types.RequestLaunchTemplateData, error) {
+	var err error
+	if data.UserData, err = userData(c, ng); err != nil {
 		return nil, err
 	}
 	if ng.Desired.ImageID == "" {

@@ -21,7 +21,7 @@ import (
 // userData is what a group's nodes boot with, in base64: the user's from their
 // launch template, and, unless the image is theirs too, what EKS adds: the NodeConfig
 // for nodeadm (Amazon EKS AMI, nodeadm API v1alpha1), or Bottlerocket's settings.
-func userData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, maxPods int) (*string, error) {
+func userData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*string, error) {
 	if ng.Desired.ImageID != "" { // with a custom AMI, EKS merges nothing
 		if ng.Desired.UserData == "" {
 			return nil, nil
@@ -35,7 +35,7 @@ func userData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, maxPods int) (*string, er
 	if strings.HasPrefix(string(ng.Resource.AmiType), "BOTTLEROCKET") {
 		merged := bottlerocketUserData(string(users), []setting{
 			{"cluster-name", strconv.Quote(*c.Resource.Name)}, {"api-server", strconv.Quote(aws.ToString(c.Resource.Endpoint))},
-			{"cluster-certificate", strconv.Quote(base64PEM(c.CACert))}, {"max-pods", strconv.Itoa(maxPods)},
+			{"cluster-certificate", strconv.Quote(base64PEM(c.CACert))}, {"max-pods", strconv.Itoa(ng.MaxPods)},
 		})
 		return aws.String(base64.StdEncoding.EncodeToString([]byte(merged))), nil
 	}
@@ -51,7 +51,7 @@ spec:
   kubelet:
     config:
       maxPods: %d
-`, *c.Resource.Name, aws.ToString(c.Resource.Endpoint), base64PEM(c.CACert), serviceCIDR(c), maxPods)
+`, *c.Resource.Name, aws.ToString(c.Resource.Endpoint), base64PEM(c.CACert), serviceCIDR(c), ng.MaxPods)
 	merged, err := mergeUserData(users, config)
 	if err != nil {
 		return nil, fmt.Errorf("user data of %s: %w", *ng.Resource.NodegroupName, err)

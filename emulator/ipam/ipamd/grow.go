@@ -186,10 +186,6 @@ func (p *Pools) attach(ctx context.Context, n *node) error {
 	n.mu.Lock()
 	device, count := n.freeDevice(), n.perENI()
 	n.mu.Unlock()
-	at, err := p.place(ctx, n)
-	if err != nil {
-		return err
-	}
 	tags := map[string]string{tagInstance: n.id, tagCreated: p.cfg.Clock.Now().UTC().Format(time.RFC3339Nano), tagOwner: owner}
 	if n.cluster != "" {
 		tags[tagCluster] = n.cluster
@@ -198,8 +194,8 @@ func (p *Pools) attach(ctx context.Context, n *node) error {
 	for k, v := range tags {
 		spec.Tags = append(spec.Tags, ec2types.Tag{Key: aws.String(k), Value: aws.String(v)})
 	}
-	out, err := p.cfg.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-		SubnetId: &at.subnet, Groups: at.groups, Description: aws.String(description(n.id)),
+	out, err := p.create(ctx, n.site(), &ec2.CreateNetworkInterfaceInput{
+		Description: aws.String(description(n.id)),
 		SecondaryPrivateIpAddressCount: aws.Int32(int32(count)), TagSpecifications: []ec2types.TagSpecification{spec},
 	})
 	if err != nil {
@@ -225,6 +221,12 @@ func (p *Pools) attach(ctx context.Context, n *node) error {
 	defer n.mu.Unlock()
 	n.addInterface(*made.NetworkInterfaceId, device, ips, nil)
 	return nil
+}
+
+func (n *node) site() site {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return site{subnet: n.subnet, groups: n.groups, cluster: n.cluster, config: n.config, log: func(string, string, ...any) {}}
 }
 
 // connect attaches an interface so that it ends with the instance.
