@@ -58,3 +58,10 @@ func align(a netip.Addr, bits int) (netip.Prefix, bool) {
 	}
 	return netip.PrefixFrom(next, bits), true
 }
+
+// Offset returns how many addresses a is after from, which shares all but the last
+// eight bytes with it.
+func Offset(from, a netip.Addr) uint64 {
+	f, t := from.As16(), a.As16()
+	return binary.BigEndian.Uint64(t[8:]) - binary.BigEndian.Uint64(f[8:])
+}
