@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,10 +43,12 @@ type cni struct {
 
 // cniNode is the daemon of one node.
 type cniNode struct {
-	node     dataplane.Node
-	run      string
-	settings ipamd.Settings
-	state    dataplane.DaemonState
+	node   dataplane.Node
+	run    string
+	config ipamd.NodeConfig
+	state  dataplane.DaemonState
+	// started: with custom networking, its ENIConfig has been looked for.
+	started bool
 }
 
 func newCNI(l *Lifecycle, rt *runtime) *cni { return &cni{l: l, rt: rt, nodes: map[string]*cniNode{}} }
@@ -64,26 +67,26 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 		d.state.Phase, d.state.Message = dataplane.DaemonRefused, err.Error()
 		return d.state
 	}
-	d.settings, _ = ipamd.ParseSettings(env)
-	if d.settings.Invalid != "" {
-		c.l.Addresses.Configure(n.InstanceID, ipamd.NodeConfig{Settings: d.settings, MaxPods: n.MaxPods}) // which logs why
+	d.config.MaxPods, d.config.Unschedulable = n.MaxPods, cordoned(c.rt.node(n.Name))
+	d.config.Settings, _ = ipamd.ParseSettings(env)
+	switch {
+	case d.config.Invalid != "":
+		c.l.Addresses.Configure(n.InstanceID, d.config) // which logs why
 		d.state.Phase = dataplane.DaemonFailed
-		return d.state
-	}
-	// Without custom networking all is known here, and nodes that come in numbers
-	// need not wait for each other.
-	if !d.settings.CustomNetworking {
-		c.configure(d, ipamd.NodeConfig{Settings: d.settings, MaxPods: n.MaxPods})
+	case d.config.CustomNetworking:
+		c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID})
+	default:
+		// All is known here, and nodes that come in numbers need not wait for each
+		// other.
+		c.start(d)
 		d.state.Phase = dataplane.DaemonServing
-		return d.state
 	}
-	c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID})
 	return d.state
 }
 
-// configure hands a node's pool what is known, and lets it fill.
-func (c *cni) configure(d *cniNode, cfg ipamd.NodeConfig) {
-	c.l.Addresses.Configure(d.node.InstanceID, cfg)
+// start hands a node's pool what is known, and lets it fill.
+func (c *cni) start(d *cniNode) {
+	c.l.Addresses.Configure(d.node.InstanceID, d.config)
 	c.l.Addresses.Start(asNode(context.Background(), c.rt.scope), d.node.InstanceID)
 }
 
@@ -117,7 +120,7 @@ func (c *cni) toStdout(instanceID string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := c.nodes[instanceID]
-	return d != nil && d.settings.LogToStdout
+	return d != nil && d.config.LogToStdout
 }
 
 // reconcileCNI tells a node with custom networking which subnet and security groups
@@ -141,28 +144,34 @@ func (l *Lifecycle) reconcileCNI(ctx context.Context, k key) (time.Duration, err
 func (c *cni) reconcile(ctx context.Context, instanceID string) error {
 	c.mu.Lock()
 	d := c.nodes[instanceID]
-	if d == nil || !d.settings.CustomNetworking || d.settings.Invalid != "" {
+	if d == nil || !d.config.CustomNetworking || d.config.Invalid != "" {
 		c.mu.Unlock()
 		return nil
 	}
-	now := *d
+	name, settings := d.node.Name, d.config.Settings
 	c.mu.Unlock()
 	c.watch()
-	cfg := ipamd.NodeConfig{Settings: now.settings, MaxPods: now.node.MaxPods}
-	node, err := c.node(ctx, now.node.Name)
+	node, err := c.node(ctx, name)
 	if err != nil {
 		return err
 	}
-	cfg.ENIConfigName = eniConfigName(node, now.settings)
-	if cfg.ENIConfig, err = c.eniConfig(ctx, cfg.ENIConfigName); err != nil {
+	wanted := eniConfigName(node, settings)
+	eni, err := c.eniConfig(ctx, wanted)
+	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.nodes[instanceID] != d || d.run != now.run {
-		return nil // it has ended meanwhile
+	if c.nodes[instanceID] != d {
+		return nil // its container has ended meanwhile
 	}
-	c.configure(d, cfg)
+	d.config.ENIConfigName, d.config.ENIConfig = wanted, eni
+	if d.started {
+		c.l.Addresses.Configure(instanceID, d.config)
+		return nil
+	}
+	d.started = true
+	c.start(d)
 	return nil
 }
 
@@ -265,15 +274,36 @@ func (c *cni) wake(nodeName string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, d := range c.nodes {
-		if d.settings.CustomNetworking && (nodeName == "" || d.node.Name == nodeName) {
+		if d.config.CustomNetworking && (nodeName == "" || d.node.Name == nodeName) {
 			c.l.cnis.queue.Add(key{c.rt.scope, id})
 		}
 	}
 }
 
-// nodeChanged looks at a node whose labels or annotations may name another ENIConfig.
+// nodeChanged looks at a node whose labels or annotations may name another ENIConfig,
+// or that is cordoned: then it gets and loses no interfaces.
 func (c *cni) nodeChanged(was, now *corev1.Node) {
 	if !maps.Equal(was.Labels, now.Labels) || !maps.Equal(was.Annotations, now.Annotations) {
 		c.wake(now.Name)
 	}
+	if cordoned(was) == cordoned(now) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, d := range c.nodes {
+		if d.node.Name == now.Name {
+			d.config.Unschedulable = cordoned(now)
+			if d.started || !d.config.CustomNetworking {
+				c.l.Addresses.Configure(id, d.config)
+			}
+		}
+	}
+}
+
+// cordoned is what ipamd takes for a node that gets no pods.
+func cordoned(n *corev1.Node) bool {
+	return n != nil && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Key == corev1.TaintNodeUnschedulable && t.Effect == corev1.TaintEffectNoSchedule
+	})
 }
