@@ -195,7 +195,7 @@ func (p *Pools) attach(ctx context.Context, n *node) error {
 		spec.Tags = append(spec.Tags, ec2types.Tag{Key: aws.String(k), Value: aws.String(v)})
 	}
 	out, err := p.create(ctx, n.site(), &ec2.CreateNetworkInterfaceInput{
-		Description: aws.String(description(n.id)),
+		Description:                    aws.String(description(n.id)),
 		SecondaryPrivateIpAddressCount: aws.Int32(int32(count)), TagSpecifications: []ec2types.TagSpecification{spec},
 	})
 	if err != nil {
