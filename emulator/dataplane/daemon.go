@@ -17,6 +17,8 @@ type Daemon interface {
 	// run tells one start of the container from the next. The answer is how the
 	// daemon does; Fleet.DaemonChanged asks for it anew.
 	Observe(n Node, run string, env map[string]string) DaemonState
+	// Refusal is why a container with that environment ends at once; empty: it does not.
+	Refusal(env map[string]string) string
 	// Gone says that the daemon's container does not run any more.
 	Gone(instanceID string)
 	// File is a file that the daemon or its plugin writes to the node's disk.
@@ -42,8 +44,6 @@ const (
 type DaemonState struct {
 	Phase DaemonPhase
 	Since time.Time
-	// Message is why it refused.
-	Message string
 	// Address is where the plugin calls the daemon: network and address.
 	Address string
 }
