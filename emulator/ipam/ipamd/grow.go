@@ -186,6 +186,10 @@ func (p *Pools) attach(ctx context.Context, n *node) error {
 	n.mu.Lock()
 	device, count := n.freeDevice(), n.perENI()
 	n.mu.Unlock()
+	at, err := p.place(ctx, n)
+	if err != nil {
+		return err
+	}
 	tags := map[string]string{tagInstance: n.id, tagCreated: p.cfg.Clock.Now().UTC().Format(time.RFC3339Nano), tagOwner: owner}
 	if n.cluster != "" {
 		tags[tagCluster] = n.cluster
@@ -195,7 +199,7 @@ func (p *Pools) attach(ctx context.Context, n *node) error {
 		spec.Tags = append(spec.Tags, ec2types.Tag{Key: aws.String(k), Value: aws.String(v)})
 	}
 	out, err := p.cfg.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-		SubnetId: &n.subnet, Groups: n.groups, Description: aws.String(description(n.id)),
+		SubnetId: &at.subnet, Groups: at.groups, Description: aws.String(description(n.id)),
 		SecondaryPrivateIpAddressCount: aws.Int32(int32(count)), TagSpecifications: []ec2types.TagSpecification{spec},
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/ipam/warmpool"
 )
 
 // ErrNoAddress is what the CNI plugin says when the node's pool is empty.
@@ -96,7 +97,7 @@ func (p *Pools) node(id string) *node {
 	defer p.mu.Unlock()
 	n := p.nodes[id]
 	if n == nil {
-		n = &node{id: id, pods: map[types.UID]netip.Addr{}, addrs: map[netip.Addr]*address{}}
+		n = &node{id: id, config: NodeConfig{Settings: warmpool.Defaults()}, pods: map[types.UID]netip.Addr{}, addrs: map[netip.Addr]*address{}}
 		p.nodes[id] = n
 	}
 	return n
@@ -165,6 +166,42 @@ func (p *Pools) Forget(instanceID string) {
 	defer p.mu.Unlock()
 	delete(p.nodes, instanceID)
 }
+
+// Configure tells a node's ipamd what the cluster says now: the environment of its
+// aws-node, its capacity for pods, its ENIConfig. It may be called at any time, also
+// with what is known already.
+func (p *Pools) Configure(instanceID string, c NodeConfig) {
+	n := p.node(instanceID)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.config = c
+}
+
+// View returns one node's pool, false if it is not in use.
+func (p *Pools) View(instanceID string) (View, bool) {
+	p.mu.Lock()
+	n := p.nodes[instanceID]
+	p.mu.Unlock()
+	if n == nil {
+		return View{}, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	v := View{InstanceID: n.id, Cluster: n.cluster, Settings: n.config.Settings, RetryAt: n.retryAt}
+	if n.limits == nil {
+		return v, false
+	}
+	s := n.stats(p.cfg.Clock.Now())
+	v.InstanceType, v.MaxENIs, v.IPv4PerENI = n.limits.Name, n.limits.DefaultCardENIs, n.limits.IPv4PerENI
+	v.Total, v.Assigned, v.Cooling = s.Total, s.Assigned, s.Cooldown
+	for _, e := range n.enis {
+		v.ENIs = append(v.ENIs, ENIView{ID: e.id, Device: int(e.device), Subnet: n.subnet})
+	}
+	return v, true
+}
+
+// Log returns what is kept of the node's ipamd.log.
+func (p *Pools) Log(instanceID string) []byte { return nil }
 
 // Stats is the state of one node's pool.
 type Stats struct {

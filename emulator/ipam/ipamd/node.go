@@ -24,6 +24,7 @@ type node struct {
 	growing chan struct{} // closed when the work in progress is done; nil without any
 	retryAt time.Time     // no growth before
 
+	config  NodeConfig
 	loaded  bool
 	scope   awsid.Scope
 	cluster string // of the instance's tags
