@@ -45,7 +45,8 @@ type Holding struct {
 	Prefix  netip.Prefix // zero for an address
 	Owner   Owner
 	// InterfaceID and InstanceID are empty for what no interface holds, or no
-	// instance. An interface without instance may be free.
+	// instance. An interface without instance may be free. A branch interface's
+	// instance is its trunk's.
 	InterfaceID, InstanceID string
 	// Description is the interface's or the CIDR reservation's own.
 	Description string
@@ -81,7 +82,7 @@ func (s *Service) Holdings(r store.Reader, sc awsid.Scope, subnetID string) []Ho
 	out := reservedHoldings(pool.IPv4.CIDR)
 	for _, eni := range NetworkInterfaces.List(r, sc) {
 		if deref(eni.SubnetId) == subnetID {
-			out = append(out, interfaceHoldings(eni)...)
+			out = append(out, interfaceHoldings(r, sc, eni)...)
 		}
 	}
 	for id, res := range pool.Reserved {
@@ -109,10 +110,14 @@ func reservedHoldings(cidr netip.Prefix) []Holding {
 	return append(out, Holding{Address: ipam.Last(cidr), Owner: OwnerReservedBroadcast})
 }
 
-func interfaceHoldings(eni *NetworkInterface) []Holding {
+func interfaceHoldings(r store.Reader, sc awsid.Scope, eni *NetworkInterface) []Holding {
 	base := Holding{Owner: ownerOf(eni), InterfaceID: deref(eni.NetworkInterfaceId), Description: deref(eni.Description)}
-	if eni.Attachment != nil {
-		base.InstanceID = deref(eni.Attachment.InstanceId)
+	on := eni
+	if trunk := trunkOf(r, sc, eni); trunk != nil {
+		on = trunk
+	}
+	if on.Attachment != nil {
+		base.InstanceID = deref(on.Attachment.InstanceId)
 	}
 	var out []Holding
 	for _, a := range eni.PrivateIpAddresses {

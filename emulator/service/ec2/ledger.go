@@ -126,20 +126,22 @@ func take(p *SubnetAddressPool, w wish) (grant, error) {
 		}
 		g.prefixes = append(g.prefixes, p)
 	}
-	for range w.prefixCount {
-		p, err := p.takePrefix(pool, prefixBits)
-		if err != nil {
-			if pool.Free() < 1<<(32-prefixBits) {
-				return g, errNoPrefixes
-			}
-			return g, errNoBlocks
-		}
-		g.prefixes = append(g.prefixes, p)
-	}
 	n := w.count
 	choosePrimary := w.primary && w.primaryIP == ""
 	if choosePrimary {
 		n++
+	}
+	// AWS tells a subnet with too few addresses from one whose free addresses lie
+	// so that no aligned block is free (cilium pull request 31016).
+	if w.prefixCount > 0 && n+w.prefixCount<<(32-prefixBits) > pool.Free() {
+		return g, errNoPrefixes
+	}
+	for range w.prefixCount {
+		p, err := p.takePrefix(pool, prefixBits)
+		if err != nil {
+			return g, errNoBlocks
+		}
+		g.prefixes = append(g.prefixes, p)
 	}
 	free, err := p.takeFree(pool, n)
 	if err != nil {

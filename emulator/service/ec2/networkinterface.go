@@ -234,6 +234,7 @@ func (s *Service) DeleteNetworkInterface(ctx context.Context, in *ec2.DeleteNetw
 // Elastic IPs off it.
 func (l *ledger) dropInterface(eni *NetworkInterface) {
 	l.releaseAll(eni)
+	dropTrunkAssociations(l.tx, l.sc, eni)
 	for i := range eni.PrivateIpAddresses {
 		dropAssociation(l.tx, l.sc, eni, i)
 	}

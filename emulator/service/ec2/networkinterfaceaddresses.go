@@ -33,6 +33,9 @@ func (s *Service) AssignPrivateIpAddresses(ctx context.Context, in *ec2.AssignPr
 		if err != nil {
 			return err
 		}
+		if err := checkOwn(ctx, eni); err != nil {
+			return err
+		}
 		if err := checkAddressLimit(tx, sc, eni, w.slots()); err != nil {
 			return err
 		}
@@ -63,6 +66,15 @@ func (s *Service) AssignPrivateIpAddresses(ctx context.Context, in *ec2.AssignPr
 	return out, nil
 }
 
+// checkOwn keeps users' hands off the addresses of interfaces that an AWS service
+// holds: a NAT gateway's are changed by its own operations.
+func checkOwn(ctx context.Context, eni *NetworkInterface) error {
+	if foreign(eni) && !fromService(ctx) {
+		return apiError("AuthFailure", "You do not have permission to access the specified resource.")
+	}
+	return nil
+}
+
 // checkAddressLimit refuses more addresses than the type of the instance that the
 // interface is attached to carries. A free interface has no limit until then.
 func checkAddressLimit(tx *store.Tx, sc awsid.Scope, eni *NetworkInterface, more int) error {
@@ -74,6 +86,14 @@ func checkAddressLimit(tx *store.Tx, sc awsid.Scope, eni *NetworkInterface, more
 		return nil
 	}
 	return checkAddressCount(string(inst.InstanceType), len(eni.PrivateIpAddresses)+len(eni.Ipv4Prefixes)+more)
+}
+
+// checkAddressesFit is checkAddressLimit for an interface that is to be attached.
+func checkAddressesFit(t *instancetypes.Type, eni *NetworkInterface) error {
+	if err := checkAddressCount(t.Name, len(eni.PrivateIpAddresses)+len(eni.Ipv4Prefixes)); err != nil {
+		return err
+	}
+	return checkAddressCount6(t, len(eni.Ipv6Addresses)+len(eni.Ipv6Prefixes))
 }
 
 func checkAddressCount(instanceType string, n int) error {
@@ -93,7 +113,7 @@ func (l *ledger) reassign(eni *NetworkInterface, ips []string) error {
 			continue // take says what is wrong
 		}
 		for _, other := range NetworkInterfaces.List(l.tx, l.sc) {
-			if *other.NetworkInterfaceId == *eni.NetworkInterfaceId || deref(other.SubnetId) != *eni.SubnetId || !holds(other, ip) || deref(other.PrivateIpAddress) == s {
+			if *other.NetworkInterfaceId == *eni.NetworkInterfaceId || deref(other.SubnetId) != *eni.SubnetId || foreign(other) || !holds(other, ip) || deref(other.PrivateIpAddress) == s {
 				continue
 			}
 			mine := NetworkInterfaces.Edit(l.tx, l.sc, *other.NetworkInterfaceId)
@@ -140,6 +160,9 @@ func (s *Service) UnassignPrivateIpAddresses(ctx context.Context, in *ec2.Unassi
 	err := s.write(ctx, nil, func(tx *store.Tx, sc awsid.Scope) error {
 		eni, err := networkInterfaceKind.edit(tx, sc, in.NetworkInterfaceId)
 		if err != nil {
+			return err
+		}
+		if err := checkOwn(ctx, eni); err != nil {
 			return err
 		}
 		l := newLedger(tx, sc)

@@ -44,7 +44,7 @@ func (s *Service) AttachNetworkInterface(ctx context.Context, in *ec2.AttachNetw
 }
 
 func checkAttach(tx *store.Tx, sc awsid.Scope, inst *Instance, eni *NetworkInterface, device, card int32) error {
-	if eni.Attachment != nil {
+	if eni.Attachment != nil || eni.Status == types.NetworkInterfaceStatusInUse {
 		return apiError("InvalidNetworkInterface.InUse", "Interface: [%s] in use.", *eni.NetworkInterfaceId)
 	}
 	switch inst.State.Name {
@@ -80,7 +80,10 @@ func checkAttach(tx *store.Tx, sc awsid.Scope, inst *Instance, eni *NetworkInter
 	if onCard >= limit {
 		return apiError("AttachmentLimitExceeded", "Interface count %d exceeds the limit for %s", onCard+1, t.Name)
 	}
-	return checkAddressCount(t.Name, len(eni.PrivateIpAddresses)+len(eni.Ipv4Prefixes))
+	if err := checkTrunkAttach(t, eni); err != nil {
+		return err
+	}
+	return checkAddressesFit(t, eni)
 }
 
 // attach connects the two records.

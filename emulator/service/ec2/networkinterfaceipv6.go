@@ -33,6 +33,9 @@ func (s *Service) AssignIpv6Addresses(ctx context.Context, in *ec2.AssignIpv6Add
 		if w.empty() {
 			return apiError("MissingParameter", "Either ipv6Addresses, ipv6AddressCount, ipv6Prefixes or ipv6PrefixCount should be specified.")
 		}
+		if err := checkOwn(ctx, eni); err != nil {
+			return err
+		}
 		if err := checkAddressLimit6(tx, sc, eni, w.slots()); err != nil {
 			return err
 		}
@@ -67,7 +70,14 @@ func checkAddressLimit6(tx *store.Tx, sc awsid.Scope, eni *NetworkInterface, mor
 		return nil
 	}
 	t, ok := instancetypes.Lookup(string(inst.InstanceType))
-	if ok && len(eni.Ipv6Addresses)+len(eni.Ipv6Prefixes)+more > t.IPv6PerENI {
+	if !ok {
+		return nil
+	}
+	return checkAddressCount6(t, len(eni.Ipv6Addresses)+len(eni.Ipv6Prefixes)+more)
+}
+
+func checkAddressCount6(t *instancetypes.Type, n int) error {
+	if n > t.IPv6PerENI {
 		return apiError("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
 	}
 	return nil
@@ -81,6 +91,9 @@ func (s *Service) UnassignIpv6Addresses(ctx context.Context, in *ec2.UnassignIpv
 	err := s.write(ctx, nil, func(tx *store.Tx, sc awsid.Scope) error {
 		eni, err := networkInterfaceKind.edit(tx, sc, in.NetworkInterfaceId)
 		if err != nil {
+			return err
+		}
+		if err := checkOwn(ctx, eni); err != nil {
 			return err
 		}
 		l := newLedger(tx, sc)

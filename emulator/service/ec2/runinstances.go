@@ -262,7 +262,7 @@ func (s *Service) launchAll(ctx context.Context, tx *store.Tx, sc awsid.Scope, l
 		inst, err := s.launchOne(ctx, l, la, i)
 		if errors.Is(err, errNoAddresses) || errors.Is(err, errNoPrefixes) || errors.Is(err, errNoBlocks) {
 			if i < int(*la.in.MinCount) {
-				return nil, err
+				return nil, la.fullError(err)
 			}
 			l.restore(before) // what the unfinished instance took
 			break
@@ -274,6 +274,15 @@ func (s *Service) launchAll(ctx context.Context, tx *store.Tx, sc awsid.Scope, l
 	}
 	l.flush()
 	return made, nil
+}
+
+// fullError says that a subnet is full as launches do; the operations on interfaces
+// have other words for it.
+func (la *launch) fullError(err error) error {
+	if !errors.Is(err, errNoAddresses) {
+		return err
+	}
+	return apiError("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet '%s' to satisfy the requested number of instances.", *la.subnet.SubnetId)
 }
 
 // snapshot and restore undo what one instance of many took.

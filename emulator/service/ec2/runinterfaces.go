@@ -61,8 +61,14 @@ func (s *Service) prepareInterface(tx *store.Tx, sc awsid.Scope, la *launch, spe
 		if err != nil {
 			return n, err
 		}
-		if eni.Attachment != nil {
+		if eni.Attachment != nil || eni.Status == types.NetworkInterfaceStatusInUse {
 			return n, apiError("InvalidNetworkInterface.InUse", "Interface: [%s] in use.", *eni.NetworkInterfaceId)
+		}
+		if err := checkTrunkAttach(la.typ, eni); err != nil {
+			return n, err
+		}
+		if err := checkAddressesFit(la.typ, eni); err != nil {
+			return n, err
 		}
 		n.present, n.subnet = *eni.NetworkInterfaceId, Subnets.Get(tx, sc, *eni.SubnetId)
 		return n, nil
@@ -156,7 +162,7 @@ func (la *launch) checkInterfaces() error {
 		if many && (n.present != "" || n.want.primaryIP != "" || len(n.want.secondary)+len(n.want.prefixes)+len(n.want.v6.addresses)+len(n.want.v6.prefixes) > 0) {
 			return errCombination("A particular network interface or address cannot be given to more than one instance")
 		}
-		if n.present == "" && 1+n.want.slots() > la.typ.IPv4PerENI {
+		if n.present == "" && (1+n.want.slots() > la.typ.IPv4PerENI || n.want.v6.slots() > la.typ.IPv6PerENI) {
 			return apiError("InvalidInterface.IpAddressLimitExceeded", "Number of private addresses will exceed limit.")
 		}
 	}

@@ -25,7 +25,7 @@ func (s *Service) CreateVpc(ctx context.Context, in *ec2.CreateVpcInput, _ ...fu
 	if err != nil {
 		return nil, err
 	}
-	if cidr.Bits() < 16 || cidr.Bits() > 28 {
+	if cidr.Bits() < 16 || cidr.Bits() > 28 || linkLocal.Overlaps(cidr) {
 		return nil, apiError("InvalidVpc.Range", "The CIDR '%s' is invalid.", cidr)
 	}
 	tenancy := in.InstanceTenancy

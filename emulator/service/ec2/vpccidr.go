@@ -58,12 +58,19 @@ func (s *Service) AssociateVpcCidrBlock(ctx context.Context, in *ec2.AssociateVp
 	return &ec2.AssociateVpcCidrBlockOutput{VpcId: in.VpcId, CidrBlockAssociation: &assoc}, nil
 }
 
-// The address ranges that AWS does not let one mix in a VPC.
+// The address ranges that AWS does not let one mix in a VPC ("IPv4 CIDR block
+// association restrictions" of the VPC user guide's page "VPC CIDR blocks").
 var (
 	private10  = netip.MustParsePrefix("10.0.0.0/8")
 	private172 = netip.MustParsePrefix("172.16.0.0/12")
 	private192 = netip.MustParsePrefix("192.168.0.0/16")
 	private198 = netip.MustParsePrefix("198.19.0.0/16")
+	// Within their own ranges these are AWS's own: 10.0.0.0/16 for a VPC that has
+	// a block of 10.0.0.0/15, 172.31.0.0/16 for one of 172.16.0.0/12.
+	first10   = netip.MustParsePrefix("10.0.0.0/15")
+	kept10    = netip.MustParsePrefix("10.0.0.0/16")
+	kept172   = netip.MustParsePrefix("172.31.0.0/16")
+	linkLocal = netip.MustParsePrefix("169.254.0.0/16")
 )
 
 func (s *Service) checkSecondaryCIDR(v *Vpc, cidr netip.Prefix) error {
@@ -78,13 +85,23 @@ func (s *Service) checkSecondaryCIDR(v *Vpc, cidr netip.Prefix) error {
 			return apiError("InvalidVpc.Conflict", "The CIDR '%s' conflicts with another CIDR of the VPC.", cidr)
 		}
 	}
-	primary := netip.MustParsePrefix(*v.CidrBlock)
-	for _, block := range []netip.Prefix{private10, private172, private192, private198} {
-		if block.Overlaps(cidr) && !block.Overlaps(primary) {
-			return apiError("InvalidVpc.Range", "The CIDR '%s' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR. For additional restrictions, see https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Subnets.html#vpc-resize", cidr)
-		}
+	if restricted(vpcCIDRs(&v.Vpc), cidr) {
+		return apiError("InvalidVpc.Range", "The CIDR '%s' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR. For additional restrictions, see https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Subnets.html#vpc-resize", cidr)
 	}
 	return nil
+}
+
+// restricted tells whether a VPC with these blocks, the primary one first, may not
+// have cidr too. 100.64.0.0/10 and what is publicly routable may join any VPC.
+func restricted(have []netip.Prefix, cidr netip.Prefix) bool {
+	primary := have[0]
+	for _, block := range []netip.Prefix{private10, private172, private192, private198} {
+		if block.Overlaps(cidr) && !block.Overlaps(primary) {
+			return true
+		}
+	}
+	return linkLocal.Overlaps(cidr) || kept172.Overlaps(cidr) && private172.Overlaps(primary) ||
+		kept10.Overlaps(cidr) && slices.ContainsFunc(have, first10.Overlaps)
 }
 
 // vpcCIDRs returns the IPv4 blocks of a VPC, the primary one first.

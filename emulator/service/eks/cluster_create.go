@@ -121,7 +121,7 @@ func (s *Service) newCluster(ctx context.Context, a about, in *eks.CreateCluster
 	if err := s.checkClusterRole(ctx, a, aws.ToString(in.RoleArn)); err != nil {
 		return nil, err
 	}
-	net, err := s.checkNetwork(ctx, a, in.ResourcesVpcConfig)
+	net, err := s.checkNetwork(ctx, a, in.ResourcesVpcConfig, a.invalidParameter)
 	if err != nil {
 		return nil, err
 	}

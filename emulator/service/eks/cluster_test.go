@@ -66,7 +66,7 @@ func TestCreateClusterRefusals(t *testing.T) {
 		"subnet missing": {func(i in) { i.ResourcesVpcConfig.SubnetIds = []string{"subnet-a", "subnet-z"} }, "InvalidParameterException",
 			"The subnet ID 'subnet-z' does not exist (Service: AmazonEC2; Status Code: 400; Error Code: InvalidSubnetID.NotFound; Request ID: req-1; Proxy: null)"},
 		"two vpcs":            {func(i in) { i.ResourcesVpcConfig.SubnetIds = []string{"subnet-a", "subnet-y"} }, "InvalidParameterException", "same VPC"},
-		"full subnet":         {func(i in) { i.ResourcesVpcConfig.SubnetIds = []string{"subnet-a", "subnet-full"} }, "InvalidParameterException", "free IP addresses"},
+		"full subnet":         {func(i in) { i.ResourcesVpcConfig.SubnetIds = []string{"subnet-a", "subnet-full"} }, "InvalidParameterException", "need at least 5 IPs in each subnet"},
 		"bad zone":            {func(i in) { i.ResourcesVpcConfig.SubnetIds = []string{"subnet-a", "subnet-e"} }, "UnsupportedAvailabilityZoneException", "us-east-1a, us-east-1b"},
 		"security group gone": {func(i in) { i.ResourcesVpcConfig.SecurityGroupIds = []string{"sg-9"} }, "InvalidParameterException", "InvalidGroup.NotFound"},
 		"security group vpc":  {func(i in) { i.ResourcesVpcConfig.SecurityGroupIds = []string{"sg-x"} }, "InvalidParameterException", "not in the VPC"},

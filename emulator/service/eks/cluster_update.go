@@ -242,7 +242,7 @@ func (s *Service) vpcChange(ctx context.Context, a about, in *ekstypes.VpcConfig
 	} else {
 		ch.params = append(ch.params, param(ekstypes.UpdateParamTypeSecurityGroups, want.SecurityGroupIds))
 	}
-	net, err := s.checkNetwork(ctx, a, want)
+	net, err := s.checkNetwork(ctx, a, want, a.invalidRequest)
 	if err != nil {
 		return ch, err
 	}

@@ -53,7 +53,13 @@ func (s *Service) UpdateClusterVersion(ctx context.Context, in *eks.UpdateCluste
 func (s *Service) versionChange(ctx context.Context, a about, now *Cluster, in *eks.UpdateClusterVersionInput) (clusterChange, error) {
 	to := *in.Version
 	v, known := eksversions.Get(to)
-	if n, ok := eksversions.Minors(aws.ToString(now.Resource.Version), to); known && ok && n == -1 {
+	n, ok := eksversions.Minors(aws.ToString(now.Resource.Version), to)
+	if known && ok && (n == 1 || n == -1) {
+		if err := s.checkRoom(ctx, a, now); err != nil {
+			return clusterChange{}, err
+		}
+	}
+	if known && ok && n == -1 {
 		return s.rollbackChange(ctx, a, now, v, in)
 	}
 	if in.RollbackConfig != nil {
