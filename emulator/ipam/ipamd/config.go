@@ -30,6 +30,8 @@ type NodeConfig struct {
 	ENIConfigName string
 	// ENIConfig is nil if the node names none that exists.
 	ENIConfig *ENIConfig
+	// Unschedulable is set on a cordoned node.
+	Unschedulable bool
 }
 
 // View is one node's pool for people and metrics.

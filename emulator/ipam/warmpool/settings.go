@@ -34,6 +34,8 @@ type Settings struct {
 	// ManageUntagged is whether interfaces that ipamd did not make give addresses
 	// to pods, unless their tags say otherwise.
 	ManageUntagged bool
+	// ManageNonSchedulable lets a cordoned node have and free interfaces all the same.
+	ManageNonSchedulable bool
 	// DisableProvisioning leaves every interface as it is.
 	DisableProvisioning bool
 
@@ -75,16 +77,17 @@ const defaultENIConfigKey = "k8s.amazonaws.com/eniConfig"
 func ParseSettings(env map[string]string) (Settings, []string) {
 	e := environment{env: env}
 	s := Settings{
-		CustomNetworking: e.looseBool("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", false),
-		SubnetDiscovery:  e.looseBool("ENABLE_SUBNET_DISCOVERY", true),
-		PrefixDelegation: e.bool("ENABLE_PREFIX_DELEGATION", false),
-		IPv6:             e.bool("ENABLE_IPv6", false),
-		WarmENITarget:    e.target("WARM_ENI_TARGET", 1),
-		WarmIPTarget:     e.target("WARM_IP_TARGET", 0),
-		MinimumIPTarget:  e.target("MINIMUM_IP_TARGET", 0),
-		WarmPrefixTarget: e.target("WARM_PREFIX_TARGET", 0),
-		PodENI:           e.bool("ENABLE_POD_ENI", false),
-		ManageUntagged:   e.bool("MANAGE_UNTAGGED_ENI", true),
+		CustomNetworking:     e.looseBool("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG", false),
+		SubnetDiscovery:      e.looseBool("ENABLE_SUBNET_DISCOVERY", true),
+		PrefixDelegation:     e.bool("ENABLE_PREFIX_DELEGATION", false),
+		IPv6:                 e.bool("ENABLE_IPv6", false),
+		WarmENITarget:        e.target("WARM_ENI_TARGET", 1),
+		WarmIPTarget:         e.target("WARM_IP_TARGET", 0),
+		MinimumIPTarget:      e.target("MINIMUM_IP_TARGET", 0),
+		WarmPrefixTarget:     e.target("WARM_PREFIX_TARGET", 0),
+		PodENI:               e.bool("ENABLE_POD_ENI", false),
+		ManageNonSchedulable: e.looseBool("AWS_MANAGE_ENIS_NON_SCHEDULABLE", false),
+		ManageUntagged:       e.bool("MANAGE_UNTAGGED_ENI", true),
 		// Without EC2's API ipamd cannot provision either.
 		DisableProvisioning: e.bool("ENABLE_IMDS_ONLY_MODE", false),
 		MaxENI:              e.maxENI(),
@@ -130,7 +133,7 @@ func (s *Settings) Equal(o *Settings) bool {
 	return a.WarmENITarget == b.WarmENITarget && a.WarmIPTarget == b.WarmIPTarget && a.MinimumIPTarget == b.MinimumIPTarget &&
 		a.WarmPrefixTarget == b.WarmPrefixTarget && a.MaxENI == b.MaxENI && a.PrefixDelegation == b.PrefixDelegation &&
 		a.CustomNetworking == b.CustomNetworking && a.PodENI == b.PodENI && a.SubnetDiscovery == b.SubnetDiscovery && a.IPv6 == b.IPv6 &&
-		a.ManageUntagged == b.ManageUntagged && a.DisableProvisioning == b.DisableProvisioning && a.Cooldown == b.Cooldown &&
+		a.ManageUntagged == b.ManageUntagged && a.ManageNonSchedulable == b.ManageNonSchedulable && a.DisableProvisioning == b.DisableProvisioning && a.Cooldown == b.Cooldown &&
 		a.ENIConfigLabel == b.ENIConfigLabel && a.ENIConfigAnnotation == b.ENIConfigAnnotation &&
 		a.LogToStdout == b.LogToStdout && a.LogLevel == b.LogLevel && a.Invalid == b.Invalid
 }

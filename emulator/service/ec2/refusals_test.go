@@ -45,6 +45,13 @@ func refusalWorld(t testing.TB) (*fixture, map[string]string) {
 	v["defaultsub"] = *defaultSubnet(f.store, f.sc, "us-east-1a").SubnetId
 	v["nat"] = *must(f.CreateNatGateway(f.ctx, &ec2.CreateNatGatewayInput{SubnetId: aws.String(v["sub"]), ConnectivityType: types.ConnectivityTypePrivate}))(t).NatGateway.NatGatewayId
 	f.settle()
+	v["nateni"] = *NatGateways.Get(f.store, f.sc, v["nat"]).NatGatewayAddresses[0].NetworkInterfaceId
+	v["ip0"] = *inst.PrivateIpAddress
+	v["scr"] = *must(f.CreateSubnetCidrReservation(f.ctx, &ec2.CreateSubnetCidrReservationInput{SubnetId: aws.String(v["sub"]), Cidr: aws.String("10.0.0.128/28"), ReservationType: types.SubnetCidrReservationTypeExplicit}))(t).SubnetCidrReservation.SubnetCidrReservationId
+	v["primaryassoc"] = *Vpcs.Get(f.store, f.sc, v["vpc"]).CidrBlockAssociationSet[0].AssociationId
+	v["cidrassoc"] = *must(f.AssociateVpcCidrBlock(f.ctx, &ec2.AssociateVpcCidrBlockInput{VpcId: aws.String(v["defaultvpc"]), CidrBlock: aws.String("100.64.0.0/24")}))(t).CidrBlockAssociation.AssociationId
+	f.subnet(v["defaultvpc"], "100.64.0.0/26", "us-east-1b")
+	v["trunk"] = *must(f.CreateNetworkInterface(f.ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: aws.String(v["sub"]), InterfaceType: types.NetworkInterfaceCreationTypeTrunk}))(t).NetworkInterface.NetworkInterfaceId
 	v["lt"] = *must(f.CreateLaunchTemplate(f.ctx, &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("lt1"), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: f.image(), InstanceType: "m5.large"}}))(t).LaunchTemplate.LaunchTemplateId
 	v["ami"] = *f.image()
 	v["free"] = *must(f.CreateVolume(f.ctx, &ec2.CreateVolumeInput{AvailabilityZone: aws.String("us-east-1b"), Size: aws.Int32(10)}))(t).VolumeId
