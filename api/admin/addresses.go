@@ -106,8 +106,8 @@ type NodePool struct {
 	Name         string `json:"name"`
 	InstanceID   string `json:"instanceId"`
 	InstanceType string `json:"instanceType"`
-	// Started tells whether the address daemon has looked at the node's interfaces;
-	// without that all below but Interfaces is empty.
+	// Started tells whether the address daemon runs and has looked at the node's
+	// interfaces; before its first start all below but Interfaces is empty.
 	Started    bool        `json:"started"`
 	Interfaces []Interface `json:"interfaces"`
 	// MaxInterfaces and MaxAddresses are what instance type and settings allow.

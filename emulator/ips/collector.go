@@ -55,8 +55,8 @@ var nodeMetrics = []metric{
 	gauge("awscni_ip_max", "The maximum number of IP addresses that can be allocated to the instance",
 		func(v *ipamd.View) int { return v.MaxIPs }),
 	gauge("awscni_eni_allocated", "The number of ENIs allocated", func(v *ipamd.View) int { return len(v.ENIs) }),
-	gauge("awscni_total_ip_addresses", "The total number of IP addresses", func(v *ipamd.View) int { return v.Total }),
-	gauge("awscni_assigned_ip_addresses", "The number of IP addresses assigned to pods", func(v *ipamd.View) int { return v.Assigned }),
+	gauge("awscni_total_ip_addresses", "The total number of IP addresses", total),
+	gauge("awscni_assigned_ip_addresses", "The number of IP addresses assigned to pods", assigned),
 	gauge("awscni_total_ipv4_prefixes", "The total number of IPv4 prefixes", func(v *ipamd.View) int { return v.Prefixes }),
 	{nodeDesc("awscni_assigned_ip_per_eni", "The number of allocated ips partitioned by eni", "eni"), prometheus.GaugeValue,
 		func(v *ipamd.View, add func(int, ...string)) {
@@ -89,6 +89,32 @@ var nodeMetrics = []metric{
 				add(n, e.API, e.Error)
 			}
 		}},
+}
+
+// total and assigned count single addresses and those of prefixes, whichever of the
+// two the settings ask for now, as upstream does.
+func total(v *ipamd.View) int {
+	if v.Settings.IPv6 {
+		return v.Total
+	}
+	n := 0
+	for _, e := range v.ENIs {
+		n += len(e.Addresses)
+		for _, p := range e.Prefixes {
+			if p.Addr().Is4() {
+				n += prefixSize
+			}
+		}
+	}
+	return n
+}
+
+func assigned(v *ipamd.View) int {
+	n := 0
+	for _, e := range v.ENIs {
+		n += e.Assigned
+	}
+	return n
 }
 
 var (

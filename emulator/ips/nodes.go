@@ -24,6 +24,7 @@ type member struct {
 	started bool
 	enis    map[string]*ipamd.ENIView
 	found   []api.Interface // what EC2 says it has
+	sum     shares          // of all of them
 }
 
 // findMembers asks the daemons of all nodes, also of clusters that are not chosen:
@@ -74,6 +75,7 @@ func (m *member) split(u ec2.InterfaceUse, n int) shares {
 	}
 	at.Assigned, at.Cooling = s.assigned, s.cooling
 	m.found = append(m.found, at)
+	m.sum.assigned, m.sum.cooling, m.sum.warm = m.sum.assigned+s.assigned, m.sum.cooling+s.cooling, m.sum.warm+s.warm
 	return s
 }
 
@@ -101,11 +103,15 @@ func (m *member) pool(w *walk) api.NodePool {
 	slices.SortFunc(out.Interfaces, func(a, b api.Interface) int {
 		return cmp.Or(cmp.Compare(m.device(a.ID), m.device(b.ID)), cmp.Compare(a.ID, b.ID))
 	})
-	if !m.started {
+	if len(v.ENIs) == 0 { // also while the daemon starts again it knows them
 		return out
 	}
 	out.MaxInterfaces, out.MaxAddresses, out.Prefixes = v.MaxENIs, v.MaxIPs, v.Prefixes
-	out.Total, out.Assigned, out.Cooling, out.Warm = v.Total, v.Assigned, v.Cooling, max(v.Total-v.Assigned-v.Cooling, 0)
+	out.Assigned, out.Cooling, out.Warm = m.sum.assigned, m.sum.cooling, m.sum.warm
+	if v.Settings.IPv6 { // which the ledger's part, about IPv4, says nothing of
+		out.Assigned, out.Cooling, out.Warm = v.Assigned, v.Cooling, max(v.Total-v.Assigned-v.Cooling, 0)
+	}
+	out.Total = out.Assigned + out.Cooling + out.Warm
 	out.Settings, out.LastError = InForce(&v.Settings), v.LastError
 	if v.RetryAt.After(w.rp.Clock.Now()) {
 		at := v.RetryAt.UTC()

@@ -92,10 +92,10 @@ func renderStuck(w io.Writer, use *admin.AddressUse, _ bool) error {
 		switch {
 		case !n.Started:
 			s.why = "aws-node does not run on it yet"
-		case s.why != "":
+		case n.RetryAt != nil || n.Warm == 0 && s.why != "":
 		case n.Warm == 0 && n.MaxAddresses > 0 && n.Total >= n.MaxAddresses:
 			s.why = fmt.Sprintf("it has all %d addresses that its type and settings allow", n.MaxAddresses)
-		case n.RetryAt == nil:
+		default: // it needs no more; an error of earlier is history
 			continue
 		}
 		rows = append(rows, s)
