@@ -470,6 +470,9 @@ func BenchmarkReport(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	if _, err := w.Report(api.AddressQuery{}); err != nil { // decodes the records
+		b.Fatal(err)
+	}
 	for b.Loop() {
 		if _, err := w.Report(api.AddressQuery{}); err != nil {
 			b.Fatal(err)
