@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,7 +42,7 @@ func newRotation(t *testing.T) *rotation {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { silent.Close() })
-	n.Backend, n.Config.Backend = r.backend, r.backend
+	n.Config.Backend = watched{r.backend, r}
 	n.Config.EgressSocket = func(id string) string { return filepath.Join(dir, id[:8]) }
 	n.Config.Endpoint = func(port int) string { return fmt.Sprintf("https://127.0.0.1:%d", port) }
 	n.Lifecycle = New(n.Config)
@@ -74,6 +75,19 @@ func newRotation(t *testing.T) *rotation {
 	return r
 }
 
+// watched looks at the daemon's clients when the control plane is about to change.
+type watched struct {
+	*fake.Backend
+	r *rotation
+}
+
+func (w watched) Upgrade(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
+	if rt := w.r.runtimeOf(spec.ID); rt != nil && !bytes.Contains(rt.admin.CAData, spec.PKI.CACert) {
+		w.r.t.Error("the daemon's clients do not trust the signer to come")
+	}
+	return w.Backend.Upgrade(ctx, spec)
+}
+
 // restart is a new emulator on the same store.
 func (r *rotation) restart() {
 	r.stopAll()
@@ -97,10 +111,6 @@ func (r *rotation) check() {
 		r.last = &c.Spec
 	}
 	r.seen = len(calls)
-	rt, running := r.runtimeOf(r.cluster().ID), r.backend.Running()[r.cluster().ID]
-	if rt != nil && running.ID != "" && !bytes.Contains(rt.admin.CAData, running.PKI.CACert) {
-		r.t.Error("the daemon's clients do not trust the running control plane")
-	}
 }
 
 // settle reconciles until nothing is left to do. How tells for each time whether the
