@@ -69,6 +69,7 @@ func TestFullSubnets(t *testing.T) {
 		if got := aws.ToString(w.instances(t, "over")[0].SubnetId); got != b {
 			t.Errorf("the node is in %s, want %s", got, b)
 		}
+		w.launchRefused(t, "over", a)
 		w.deleteInterface(t, filler)
 		w.deleteNodegroup(t, "dev", "over")
 		w.freeIn(t, map[string]int{a: 11, b: 11})
@@ -230,7 +231,7 @@ func (w *world) launchRefused(t *testing.T, nodegroup, subnet string) {
 	want := "There are not enough free addresses in subnet '" + subnet + "' to satisfy the requested number of instances. Launching EC2 instance failed."
 	all := must(autoscaling.NewFromConfig(w.config()).DescribeScalingActivities(t.Context(), &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: name}))(t).Activities
 	for _, a := range all {
-		if aws.ToString(a.StatusMessage) == want {
+		if aws.ToString(a.StatusMessage) == want && strings.Contains(aws.ToString(a.Details), subnet) {
 			return
 		}
 	}

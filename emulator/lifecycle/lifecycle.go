@@ -58,8 +58,8 @@ type AutoScaling interface {
 	LaunchTags(sc awsid.Scope, group string) map[string]string
 	// Suspended tells whether users suspended a process, such as Launch.
 	Suspended(sc awsid.Scope, group, process string) bool
-	// LaunchFailed makes a failed activity of why EC2 refused a launch.
-	LaunchFailed(ctx context.Context, sc awsid.Scope, group string, cause error) error
+	// LaunchFailed makes a failed activity of why EC2 refused a launch in a subnet.
+	LaunchFailed(ctx context.Context, sc awsid.Scope, group, subnet string, cause error) error
 }
 
 // Addresses gives pods their addresses and forgets instances that are gone.
