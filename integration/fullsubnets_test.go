@@ -93,6 +93,26 @@ func TestFullSubnets(t *testing.T) {
 			t.Errorf("%d instances, health %+v", n, ng.Health)
 		}
 	})
+	t.Run("a pod on Fargate waits for an address", func(t *testing.T) {
+		role := w.role(t, "fargate", "eks-fargate-pods.amazonaws.com", "AmazonEKSFargatePodExecutionRolePolicy")
+		filler := w.fill(t, a, 0)
+		w.fargateProfileIn(t, []string{a}, "dev", "fp", role, selector("serverless"))
+		k := w.kube(t, c)
+		k.namespace(t, "serverless")
+		k.run(t, "serverless", "one")
+		k.podIn(t, "serverless", "one", "waits", waitsBecause("InsufficientFreeAddressesInSubnet"))
+		w.deleteInterface(t, filler)
+		k.podIn(t, "serverless", "one", "runs", podRuns)
+		must(w.eks.DeleteFargateProfile(ctx, &eks.DeleteFargateProfileInput{ClusterName: aws.String("dev"), FargateProfileName: aws.String("fp")}))(t)
+		eventually(t, time.Minute, "the profile is gone", func() error {
+			_, err := w.eks.DescribeFargateProfile(ctx, &eks.DescribeFargateProfileInput{ClusterName: aws.String("dev"), FargateProfileName: aws.String("fp")})
+			if errorAs[*ekstypes.ResourceNotFoundException](err) == nil {
+				return fmt.Errorf("describing it: %w", err)
+			}
+			return nil
+		})
+		w.freeIn(t, map[string]int{a: 11})
+	})
 	t.Run("everything is given back", func(t *testing.T) {
 		w.deleteNodegroup(t, "dev", "ng")
 		must(w.eks.DeleteCluster(ctx, &eks.DeleteClusterInput{Name: aws.String("dev")}))(t)

@@ -160,6 +160,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	// What waits for addresses goes on when there are some.
 	defer l.clusters.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.clustersOfSubnet)()
 	defer l.nodegroups.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.nodegroupsOfSubnet)()
+	defer l.fargatePods.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.fargatePodsOfSubnet)()
 
 	var wg sync.WaitGroup
 	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights} {
