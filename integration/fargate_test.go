@@ -26,8 +26,13 @@ const fargatePatience = 90 * time.Second
 
 func (w *world) fargateProfile(t *testing.T, cluster, name, role string, selectors ...ekstypes.FargateProfileSelector) {
 	t.Helper()
+	w.fargateProfileIn(t, w.subnets[:2], cluster, name, role, selectors...)
+}
+
+func (w *world) fargateProfileIn(t *testing.T, subnets []string, cluster, name, role string, selectors ...ekstypes.FargateProfileSelector) {
+	t.Helper()
 	out := must(w.eks.CreateFargateProfile(t.Context(), &eks.CreateFargateProfileInput{
-		ClusterName: &cluster, FargateProfileName: &name, PodExecutionRoleArn: &role, Selectors: selectors, Subnets: w.subnets[:2],
+		ClusterName: &cluster, FargateProfileName: &name, PodExecutionRoleArn: &role, Selectors: selectors, Subnets: subnets,
 	}))(t)
 	if out.FargateProfile.Status != ekstypes.FargateProfileStatusCreating {
 		t.Fatalf("a new profile is %s, want CREATING", out.FargateProfile.Status)

@@ -69,6 +69,7 @@ func TestFullSubnets(t *testing.T) {
 		if got := aws.ToString(w.instances(t, "over")[0].SubnetId); got != b {
 			t.Errorf("the node is in %s, want %s", got, b)
 		}
+		w.launchRefused(t, "over", a)
 		w.deleteInterface(t, filler)
 		w.deleteNodegroup(t, "dev", "over")
 		w.freeIn(t, map[string]int{a: 11, b: 11})
@@ -91,6 +92,26 @@ func TestFullSubnets(t *testing.T) {
 		if n := len(w.instances(t, "ng")); n != 2 || len(ng.Health.Issues) != 0 {
 			t.Errorf("%d instances, health %+v", n, ng.Health)
 		}
+	})
+	t.Run("a pod on Fargate waits for an address", func(t *testing.T) {
+		role := w.role(t, "fargate", "eks-fargate-pods.amazonaws.com", "AmazonEKSFargatePodExecutionRolePolicy")
+		filler := w.fill(t, a, 0)
+		w.fargateProfileIn(t, []string{a}, "dev", "fp", role, selector("serverless"))
+		k := w.kube(t, c)
+		k.namespace(t, "serverless")
+		k.run(t, "serverless", "one")
+		k.podIn(t, "serverless", "one", "waits", waitsBecause("InsufficientFreeAddressesInSubnet"))
+		w.deleteInterface(t, filler)
+		k.podIn(t, "serverless", "one", "runs", podRuns)
+		must(w.eks.DeleteFargateProfile(ctx, &eks.DeleteFargateProfileInput{ClusterName: aws.String("dev"), FargateProfileName: aws.String("fp")}))(t)
+		eventually(t, time.Minute, "the profile is gone", func() error {
+			_, err := w.eks.DescribeFargateProfile(ctx, &eks.DescribeFargateProfileInput{ClusterName: aws.String("dev"), FargateProfileName: aws.String("fp")})
+			if errorAs[*ekstypes.ResourceNotFoundException](err) == nil {
+				return fmt.Errorf("describing it: %w", err)
+			}
+			return nil
+		})
+		w.freeIn(t, map[string]int{a: 11})
 	})
 	t.Run("everything is given back", func(t *testing.T) {
 		w.deleteNodegroup(t, "dev", "ng")
@@ -230,7 +251,7 @@ func (w *world) launchRefused(t *testing.T, nodegroup, subnet string) {
 	want := "There are not enough free addresses in subnet '" + subnet + "' to satisfy the requested number of instances. Launching EC2 instance failed."
 	all := must(autoscaling.NewFromConfig(w.config()).DescribeScalingActivities(t.Context(), &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: name}))(t).Activities
 	for _, a := range all {
-		if aws.ToString(a.StatusMessage) == want {
+		if aws.ToString(a.StatusMessage) == want && strings.Contains(aws.ToString(a.Details), subnet) {
 			return
 		}
 	}

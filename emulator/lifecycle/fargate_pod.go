@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,17 @@ func (l *Lifecycle) reconcileFargatePod(ctx context.Context, k key) (time.Durati
 	return l.scheduleFargate(ctx, c, rt, pod, machine)
 }
 
+// noCapacity begins what a pod is told for which no machine can be made. How Fargate
+// words that its subnets are full is not known: EC2's words follow.
+const noCapacity = "Fargate capacity is unavailable at this time: "
+
+// waitsForCapacity tells whether a pod was told noCapacity.
+func waitsForCapacity(pod *corev1.Pod) bool {
+	return pod.Spec.NodeName == "" && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && strings.HasPrefix(c.Message, noCapacity)
+	})
+}
+
 func (l *Lifecycle) scheduleFargate(ctx context.Context, c *ekssvc.Cluster, rt *runtime, pod *corev1.Pod, machine *ekssvc.FargateNode) (time.Duration, error) {
 	p := ekssvc.FargateProfiles.Get(l.Store, c.Scope, ekssvc.ChildID(rt.name, pod.Labels[fargate.ProfileLabel]))
 	if p == nil || p.Resource.Status != ekstypes.FargateProfileStatusActive {
@@ -81,7 +93,7 @@ func (l *Lifecycle) scheduleFargate(ctx context.Context, c *ekssvc.Cluster, rt *
 	if machine == nil {
 		var err error
 		if machine, err = l.makeFargateMachine(ctx, c, p, pod); err != nil {
-			return maxBackoff, l.unschedulable(ctx, rt, pod, "Fargate capacity is unavailable at this time: "+err.Error())
+			return maxBackoff, l.unschedulable(ctx, rt, pod, noCapacity+err.Error())
 		}
 	}
 	if err := l.joinFargate(ctx, c, rt, machine); err != nil {

@@ -59,8 +59,8 @@ type AutoScaling interface {
 	LaunchTags(sc awsid.Scope, group string) map[string]string
 	// Suspended tells whether users suspended a process, such as Launch.
 	Suspended(sc awsid.Scope, group, process string) bool
-	// LaunchFailed makes a failed activity of why EC2 refused a launch.
-	LaunchFailed(ctx context.Context, sc awsid.Scope, group string, cause error) error
+	// LaunchFailed makes a failed activity of why EC2 refused a launch in a subnet.
+	LaunchFailed(ctx context.Context, sc awsid.Scope, group, subnet string, cause error) error
 }
 
 // Addresses gives pods their addresses and forgets instances that are gone.
@@ -166,6 +166,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	// What waits for addresses goes on when there are some.
 	defer l.clusters.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.clustersOfSubnet)()
 	defer l.nodegroups.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.nodegroupsOfSubnet)()
+	defer l.fargatePods.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.fargatePodsOfSubnet)()
 
 	var wg sync.WaitGroup
 	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights, l.cnis} {

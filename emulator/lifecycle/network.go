@@ -122,15 +122,26 @@ func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error
 		return err
 	}
 	for _, s := range controlPlaneSubnets(subnets.Subnets, zones) {
-		out, err := l.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-			SubnetId: &s, Groups: interfaceGroups(c), Description: aws.String(interfaceDescription(c)),
-		})
+		id, err := l.makeInterface(ctx, c, s, nil)
 		if err != nil {
-			return fmt.Errorf("interface in %s: %w", s, err)
+			return err
 		}
-		ids = append(ids, *out.NetworkInterface.NetworkInterfaceId)
+		ids = append(ids, id)
 	}
 	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { c.Interfaces = ids; return true })
+}
+
+// makeInterface makes one of the control plane's interfaces, the same again with the
+// same token.
+func (l *Lifecycle) makeInterface(ctx context.Context, c *ekssvc.Cluster, subnet string, token *string) (id string, err error) {
+	out, err := l.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
+		SubnetId: &subnet, Groups: append([]string{c.SecurityGroupID}, c.Resource.ResourcesVpcConfig.SecurityGroupIds...),
+		Description: aws.String(interfaceDescription(c)), ClientToken: token,
+	})
+	if err != nil {
+		return "", fmt.Errorf("interface in %s: %w", subnet, err)
+	}
+	return *out.NetworkInterface.NetworkInterfaceId, nil
 }
 
 // findInterfaces finds the control plane's interfaces, in the record or not: those

@@ -48,16 +48,14 @@ func (l *Lifecycle) nextInterfaces(ctx context.Context, c *ekssvc.Cluster, u *ek
 	}
 	var ids []string
 	for _, s := range move.Subnets {
-		out, err := l.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-			SubnetId: &s, Groups: interfaceGroups(c), Description: aws.String(interfaceDescription(c)), ClientToken: aws.String(*u.Resource.Id + "/" + s),
-		})
+		id, err := l.makeInterface(ctx, c, s, aws.String(*u.Resource.Id+"/"+s))
 		if isCode(err, "InsufficientFreeAddressesInSubnet") {
 			return errNoRoom
 		}
 		if err != nil {
-			return fmt.Errorf("interface in %s: %w", s, err)
+			return err
 		}
-		ids = append(ids, *out.NetworkInterface.NetworkInterfaceId)
+		ids = append(ids, id)
 	}
 	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool {
 		if c.Moving == nil {
@@ -66,11 +64,6 @@ func (l *Lifecycle) nextInterfaces(ctx context.Context, c *ekssvc.Cluster, u *ek
 		c.Moving.Interfaces = ids
 		return true
 	})
-}
-
-// interfaceGroups are the security groups of a cluster's interfaces.
-func interfaceGroups(c *ekssvc.Cluster) []string {
-	return append([]string{c.SecurityGroupID}, c.Resource.ResourcesVpcConfig.SecurityGroupIds...)
 }
 
 // updateFindsNoRoom ends an update in EKS's words. The cluster goes on as it was, at

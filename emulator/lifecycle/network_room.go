@@ -126,3 +126,28 @@ func (l *Lifecycle) nodegroupsOfSubnet(k key) []key {
 	}
 	return out
 }
+
+// fargatePodsOfSubnet maps a change of a subnet's addresses to the pods on Fargate
+// that wait for a machine with an address in it.
+func (l *Lifecycle) fargatePodsOfSubnet(k key) []key {
+	if n, _ := l.freeAddresses(k.Scope, k.ID); n == 0 {
+		return nil
+	}
+	var out []key
+	for _, p := range ekssvc.FargateProfiles.List(l.Store, k.Scope) {
+		c := ekssvc.Clusters.Get(l.Store, k.Scope, *p.Resource.ClusterName)
+		if c == nil || !slices.Contains(p.Resource.Subnets, k.ID) {
+			continue
+		}
+		rt := l.runtimeOf(c.ID)
+		if rt == nil {
+			continue
+		}
+		for _, pod := range rt.fargate.podsOf(*p.Resource.FargateProfileName) {
+			if waitsForCapacity(pod) {
+				out = append(out, podKey(rt, pod.Namespace, pod.Name))
+			}
+		}
+	}
+	return out
+}

@@ -123,9 +123,6 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 		return 0, err
 	}
 	if launchErr != nil {
-		if err := l.AutoScaling.LaunchFailed(ctx, ng.Scope, ng.AutoScalingGroupName(), launchErr); err != nil {
-			return 0, err
-		}
 		return maxBackoff, l.launchFailed(ctx, ng, launchErr)
 	}
 	labelled, err := l.labelNodes(ctx, ng, rt)

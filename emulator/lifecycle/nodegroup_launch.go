@@ -18,7 +18,8 @@ import (
 )
 
 // launch starts n instances, spread over the group's subnets. A subnet without
-// free addresses is passed over as long as another has some.
+// free addresses is passed over as long as another has some: then only a failed
+// activity of the Auto Scaling group tells of it.
 func (l *Lifecycle) launch(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, members []member, n int) error {
 	ctx = as(ctx, ng.Scope)
 	subnets := slices.Clone(ng.Resource.Subnets)
@@ -32,6 +33,9 @@ func (l *Lifecycle) launch(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.No
 			}
 			if err == nil {
 				continue
+			}
+			if failed := l.AutoScaling.LaunchFailed(ctx, ng.Scope, ng.AutoScalingGroupName(), subnet, err); failed != nil {
+				return failed
 			}
 			failure = err
 			subnets = slices.DeleteFunc(subnets, func(s string) bool { return s == subnet })

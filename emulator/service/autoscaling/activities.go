@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
@@ -232,11 +233,12 @@ func (j *journal) tell(what string, a *activity, origin, destination string) err
 
 // LaunchFailed records that an instance could not be launched, in EC2's words. The
 // lifecycle calls it for managed node groups.
-func (s *Service) LaunchFailed(ctx context.Context, sc awsid.Scope, name string, cause error) error {
+func (s *Service) LaunchFailed(ctx context.Context, sc awsid.Scope, name, subnet string, cause error) error {
 	var refused smithy.APIError
 	if !errors.As(cause, &refused) {
 		return nil // the emulator's own trouble, which AWS would not know
 	}
+	at := s.placeOf(ctx, sc, subnet)
 	return s.store.Update(ctx, func(tx *store.Tx) error {
 		g := s.read(tx, sc, name)
 		if g == nil {
@@ -246,7 +248,7 @@ func (s *Service) LaunchFailed(ctx context.Context, sc awsid.Scope, name string,
 		if g.Why != "" {
 			why = "At " + stamp(s.now()) + " " + g.Why + "  " + why
 		}
-		a := s.newActivity(g, kindFailure, "", ec2types.Instance{}, why)
+		a := s.newActivity(g, kindFailure, "", at, why)
 		msg := strings.TrimSpace(refused.ErrorMessage()) + " Launching EC2 instance failed."
 		a.Resource.Description = aws.String("Launching a new EC2 instance.  Status Reason: " + msg)
 		a.Resource.StatusMessage = &msg
@@ -255,6 +257,15 @@ func (s *Service) LaunchFailed(ctx context.Context, sc awsid.Scope, name string,
 		j := journal{s: s, tx: tx, g: g}
 		return j.tell("EC2 Instance Launch Unsuccessful", a, "EC2", "AutoScalingGroup")
 	})
+}
+
+// placeOf is an instance that would have been in a subnet.
+func (s *Service) placeOf(ctx context.Context, sc awsid.Scope, subnet string) ec2types.Instance {
+	out, err := s.EC2.DescribeSubnets(as(ctx, sc), &ec2.DescribeSubnetsInput{SubnetIds: []string{subnet}})
+	if subnet == "" || err != nil || len(out.Subnets) == 0 {
+		return ec2types.Instance{}
+	}
+	return ec2types.Instance{SubnetId: &subnet, Placement: &ec2types.Placement{AvailabilityZone: out.Subnets[0].AvailabilityZone}}
 }
 
 // DescribeScalingActivities implements the operation, newest first.

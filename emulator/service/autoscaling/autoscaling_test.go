@@ -298,6 +298,45 @@ func TestFailure(t *testing.T) {
 	}
 }
 
+// TestFullSubnet: a group launches where there are addresses, and its activities tell
+// where there are none.
+func TestFullSubnet(t *testing.T) {
+	f := newFixture(t)
+	s, err := f.ec2.DescribeSubnets(f.ctx, &ec2.DescribeSubnetsInput{SubnetIds: f.subnets[:1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := f.ec2.CreateSubnet(f.ctx, &ec2.CreateSubnetInput{VpcId: s.Subnets[0].VpcId, CidrBlock: aws.String("172.31.255.240/28"), AvailabilityZone: s.Subnets[0].AvailabilityZone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := *small.Subnet.SubnetId
+	if _, err := f.ec2.CreateNetworkInterface(f.ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: &full, SecondaryPrivateIpAddressCount: aws.Int32(10)}); err != nil {
+		t.Fatal(err)
+	}
+	other := f.subnets[0]
+	f.subnets = []string{full, other}
+	f.create("g", 0, 4, 2)
+	if err := f.reconcile(f.ctx, key{scope, "g"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range (tableFleet{f.store}).Grouped(f.store, scope)["g"] {
+		if *i.SubnetId != other {
+			t.Errorf("an instance in %s", *i.SubnetId)
+		}
+	}
+	out, err := f.DescribeScalingActivities(f.ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: aws.String("g")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "There are not enough free addresses in subnet '" + full + "' to satisfy the requested number of instances. Launching EC2 instance failed."
+	failed := slices.DeleteFunc(out.Activities, func(a types.Activity) bool { return a.StatusCode != types.ScalingActivityStatusCodeFailed })
+	details := `{"Availability Zone":"` + *s.Subnets[0].AvailabilityZone + `","Subnet ID":"` + full + `"}`
+	if len(failed) != 1 || *failed[0].StatusMessage != want || *failed[0].Details != details {
+		t.Errorf("failed activities %+v", failed)
+	}
+}
+
 // TestManaged: the group of a node group shows the node group, and changing one
 // changes the other.
 func TestManaged(t *testing.T) {

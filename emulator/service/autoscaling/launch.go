@@ -36,13 +36,13 @@ func (s *Service) launch(ctx context.Context, g *group, live []ec2types.Instance
 				count[subnet]++
 				break
 			}
+			if recordErr := s.LaunchFailed(ctx, g.Scope, g.name(), subnet, err); recordErr != nil {
+				return recordErr
+			}
 			var refused smithy.APIError
 			if errors.As(err, &refused) && refused.ErrorCode() == "InsufficientFreeAddressesInSubnet" && len(subnets) > 1 {
 				subnets = slices.DeleteFunc(subnets, func(v string) bool { return v == subnet })
 				continue
-			}
-			if recordErr := s.LaunchFailed(ctx, g.Scope, g.name(), err); recordErr != nil {
-				return recordErr
 			}
 			return fmt.Errorf("launch an instance of %s: %w", g.name(), err)
 		}

@@ -43,7 +43,10 @@ func TestIPv6(t *testing.T) {
 
 	drop := &ec2.DisassociateSubnetCidrBlockInput{AssociationId: sub.Ipv6CidrBlockAssociationSet[0].AssociationId}
 	_, err = f.DisassociateSubnetCidrBlock(f.ctx, drop)
-	wantCode(t, err, "InvalidCidrBlock.InUse")
+	wantError(t, err, "InvalidCidrBlock.InUse", "because its subnet has assign-ipv6-address-on-creation set to true.")
+	must(f.ModifySubnetAttribute(f.ctx, &ec2.ModifySubnetAttributeInput{SubnetId: sub.SubnetId, AssignIpv6AddressOnCreation: &types.AttributeBooleanValue{Value: aws.Bool(false)}}))(t)
+	_, err = f.DisassociateSubnetCidrBlock(f.ctx, drop)
+	wantError(t, err, "InvalidCidrBlock.InUse", "resources are using this CIDR block")
 	_, err = f.DisassociateVpcCidrBlock(f.ctx, &ec2.DisassociateVpcCidrBlockInput{AssociationId: made.Ipv6CidrBlockAssociationSet[0].AssociationId})
 	wantCode(t, err, "InvalidCidrBlock.InUse")
 	must(f.TerminateInstances(f.ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{*inst[0].InstanceId, *inst[1].InstanceId}}))(t)

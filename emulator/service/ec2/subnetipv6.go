@@ -137,12 +137,14 @@ func (s *Service) DisassociateSubnetCidrBlock(ctx context.Context, in *ec2.Disas
 				continue
 			}
 			sub, pool := Subnets.Edit(tx, sc, *rec.SubnetId), SubnetAddresses.Edit(tx, sc, *rec.SubnetId)
+			if aws.ToBool(sub.AssignIpv6AddressOnCreation) {
+				return apiError("InvalidCidrBlock.InUse", "The subnet IPv6 CIDR block with association ID %s may not be disassociated, because its subnet has assign-ipv6-address-on-creation set to true.", *in.AssociationId)
+			}
 			if aws.ToBool(sub.Ipv6Native) || pool.IPv6.Taken() > 0 {
 				return apiError("InvalidCidrBlock.InUse", "Subnet cidr block with associationId %s cannot be disassociated. One or more resources are using this CIDR block", *in.AssociationId)
 			}
 			a := sub.Ipv6CidrBlockAssociationSet[i]
 			sub.Ipv6CidrBlockAssociationSet = slices.Delete(sub.Ipv6CidrBlockAssociationSet, i, i+1)
-			sub.AssignIpv6AddressOnCreation = aws.Bool(false)
 			pool.IPv6 = nil
 			SubnetAddresses.Put(tx, sc, *sub.SubnetId, pool)
 			Subnets.Put(tx, sc, *sub.SubnetId, sub)

@@ -1,6 +1,8 @@
 package ec2
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -142,7 +144,7 @@ func TestSecondaryCIDRs(t *testing.T) {
 	}
 	drop := &ec2.DisassociateVpcCidrBlockInput{AssociationId: a.AssociationId}
 	_, err = f.DisassociateVpcCidrBlock(f.ctx, drop)
-	wantCode(t, err, "DependencyViolation")
+	wantCode(t, err, "InvalidCidrBlock.InUse")
 	must(f.DeleteSubnet(f.ctx, &ec2.DeleteSubnetInput{SubnetId: &sub}))(t)
 	must(f.DisassociateVpcCidrBlock(f.ctx, drop))(t)
 	_, err = f.DisassociateVpcCidrBlock(f.ctx, drop)
@@ -150,6 +152,48 @@ func TestSecondaryCIDRs(t *testing.T) {
 	rts = must(f.DescribeRouteTables(f.ctx, &ec2.DescribeRouteTablesInput{Filters: filter("vpc-id", vpc)}))(t).RouteTables
 	if len(rts[0].Routes) != 1 {
 		t.Errorf("routes %+v", rts[0].Routes)
+	}
+
+	igw := must(f.CreateInternetGateway(f.ctx, &ec2.CreateInternetGatewayInput{}))(t).InternetGateway.InternetGatewayId
+	must(f.AttachInternetGateway(f.ctx, &ec2.AttachInternetGatewayInput{InternetGatewayId: igw, VpcId: &vpc}))(t)
+	must(f.CreateRoute(f.ctx, &ec2.CreateRouteInput{RouteTableId: rts[0].RouteTableId, GatewayId: igw, DestinationCidrBlock: aws.String("100.66.8.0/24")}))(t)
+	must(add("100.66.8.128/25"))(t) // smaller than the route's
+	_, err = add("100.66.0.0/20")
+	wantError(t, err, "InvalidVpc.Conflict", "conflicts")
+	_, err = add("100.66.8.0/24")
+	wantCode(t, err, "InvalidVpc.Conflict")
+}
+
+// TestRestrictedCIDRs goes through the table "IPv4 CIDR block association
+// restrictions" of the VPC user guide.
+func TestRestrictedCIDRs(t *testing.T) {
+	for _, c := range []struct {
+		have       string // of the VPC, the primary block first
+		restricted string
+		permitted  string
+	}{
+		{"10.3.0.0/16", "172.16.0.0/16 172.31.0.0/20 192.168.0.0/16 192.168.5.0/24 198.19.0.0/16 198.19.128.0/24 169.254.0.0/16", "10.4.0.0/16 10.0.0.0/16 10.1.0.0/20 52.0.0.0/16 100.64.0.0/16 100.127.240.0/20 198.18.0.0/16 172.32.0.0/16"},
+		{"10.0.0.0/16", "10.0.0.0/20", "10.1.0.0/16 10.2.0.0/16"},
+		{"10.1.0.0/16", "10.0.0.0/16 10.0.200.0/24", "10.2.0.0/16"},
+		{"10.3.0.0/16 10.1.0.0/16", "10.0.0.0/16", "10.2.0.0/16"},
+		{"172.20.0.0/16", "10.0.0.0/16 192.168.0.0/16 172.31.0.0/16 172.31.4.0/24 198.19.0.0/24 169.254.8.0/24", "172.16.0.0/16 172.30.0.0/16 8.0.0.0/16 100.64.0.0/16"},
+		{"192.168.0.0/20", "10.0.0.0/16 172.16.0.0/16 198.19.0.0/24", "192.168.16.0/20 9.0.0.0/16 100.100.0.0/16"},
+		{"198.19.0.0/20", "10.0.0.0/16 172.16.0.0/16 192.168.0.0/24", "9.0.0.0/16 100.64.0.0/16"},
+		{"52.0.0.0/16", "10.0.0.0/16 172.16.0.0/16 192.168.0.0/24 198.19.0.0/24", "52.1.0.0/16 100.64.0.0/16"},
+		{"100.64.0.0/16", "10.0.0.0/16 172.31.0.0/16 192.168.0.0/24 198.19.0.0/24", "100.65.0.0/16 52.1.0.0/16"},
+		{"10.3.0.0/16 100.64.0.0/16", "172.16.0.0/16 198.19.0.0/24", "10.4.0.0/16 100.65.0.0/16"},
+	} {
+		var have []netip.Prefix
+		for s := range strings.FieldsSeq(c.have) {
+			have = append(have, netip.MustParsePrefix(s))
+		}
+		for want, list := range map[bool]string{true: c.restricted, false: c.permitted} {
+			for s := range strings.FieldsSeq(list) {
+				if got := restricted(have, netip.MustParsePrefix(s)); got != want {
+					t.Errorf("%s to join %s: restricted %v, want %v", s, c.have, got, want)
+				}
+			}
+		}
 	}
 }
 

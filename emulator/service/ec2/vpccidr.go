@@ -42,6 +42,9 @@ func (s *Service) AssociateVpcCidrBlock(ctx context.Context, in *ec2.AssociateVp
 		if err := s.checkSecondaryCIDR(v, cidr); err != nil {
 			return err
 		}
+		if err := checkRoutesApart(tx, sc, v, cidr); err != nil {
+			return err
+		}
 		assoc = types.VpcCidrBlockAssociation{
 			AssociationId: aws.String(awsid.NewID("vpc-cidr-assoc")), CidrBlock: aws.String(cidr.String()),
 			CidrBlockState: &types.VpcCidrBlockState{State: types.VpcCidrBlockStateCodeAssociated},
@@ -87,6 +90,22 @@ func (s *Service) checkSecondaryCIDR(v *Vpc, cidr netip.Prefix) error {
 	}
 	if restricted(vpcCIDRs(&v.Vpc), cidr) {
 		return apiError("InvalidVpc.Range", "The CIDR '%s' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR. For additional restrictions, see https://docs.aws.amazon.com/vpc/latest/userguide/VPC_Subnets.html#vpc-resize", cidr)
+	}
+	return nil
+}
+
+// checkRoutesApart refuses a block that is the same as or larger than the destination
+// of a route: the local route would have to be the less specific one.
+func checkRoutesApart(tx *store.Tx, sc awsid.Scope, v *Vpc, cidr netip.Prefix) error {
+	for _, rt := range RouteTables.List(tx, sc) {
+		if deref(rt.VpcId) != *v.VpcId {
+			continue
+		}
+		for _, r := range rt.Routes {
+			if to, err := netip.ParsePrefix(deref(r.DestinationCidrBlock)); err == nil && ipam.Contains(cidr, to) {
+				return apiError("InvalidVpc.Conflict", "The CIDR '%s' conflicts with the route to %s of the route table %s.", cidr, to, *rt.RouteTableId)
+			}
+		}
 	}
 	return nil
 }
@@ -137,7 +156,7 @@ func (s *Service) DisassociateVpcCidrBlock(ctx context.Context, in *ec2.Disassoc
 		cidr := netip.MustParsePrefix(*assoc.CidrBlock)
 		for _, sub := range Subnets.List(tx, sc) {
 			if deref(sub.VpcId) == *v.VpcId && sub.CidrBlock != nil && ipam.Contains(cidr, netip.MustParsePrefix(*sub.CidrBlock)) {
-				return apiError("DependencyViolation", "The vpc CIDR block with association ID %s cannot be disassociated because it contains at least one subnet.", *in.AssociationId)
+				return apiError("InvalidCidrBlock.InUse", "The vpc %s currently has a subnet within CIDR block %s", *v.VpcId, cidr)
 			}
 		}
 		v.CidrBlockAssociationSet = slices.Delete(v.CidrBlockAssociationSet, i, i+1)
