@@ -22,10 +22,14 @@ func TestHistories(t *testing.T) {
 	}
 }
 
-func history(t *testing.T, rnd *rand.Rand) {
+func newWorld(t *testing.T, rnd *rand.Rand) *world {
 	limits := []warmpool.Limits{t3small, {InstanceType: "m5.large", ENIs: 3, IPv4PerENI: 10, Prefixes: true}, {InstanceType: "m4.large", ENIs: 2, IPv4PerENI: 10}}[rnd.IntN(3)]
 	r := newRig(t, limits, []string{"10.0.0.0/24", "10.0.0.0/26", "10.0.0.0/20"}[rnd.IntN(3)], warmpool.Config{Settings: settings(nil), MaxPods: 40})
-	w := &world{rig: r, rnd: rnd, pods: map[string]netip.Addr{}}
+	return &world{rig: r, rnd: rnd, pods: map[string]netip.Addr{}}
+}
+
+func history(t *testing.T, rnd *rand.Rand) {
+	w := newWorld(t, rnd)
 	for range 300 {
 		w.step()
 		w.check()
@@ -43,6 +47,25 @@ func history(t *testing.T, rnd *rand.Rand) {
 	w.unblock(len(w.blockers))
 	if w.pool.Taken() != 0 {
 		t.Errorf("%d addresses stay taken when the instance has ended", w.pool.Taken())
+	}
+}
+
+// TestSameHistorySameAnswers: nothing depends on the order of a map, so that a plan of
+// the same steps gives the answers that the emulator gives.
+func TestSameHistorySameAnswers(t *testing.T) {
+	for seed := range uint64(10) {
+		var logs [2]string
+		for i := range logs {
+			w := newWorld(t, rand.New(rand.NewPCG(seed, 12)))
+			for range 100 {
+				w.step()
+				logs[i] += fmt.Sprintln(w.pods)
+			}
+			logs[i] += string(w.node.Log())
+		}
+		if logs[0] != logs[1] {
+			t.Errorf("seed %d: twice the same, and two answers", seed)
+		}
 	}
 }
 
