@@ -17,6 +17,8 @@ type resolver struct {
 	ctx    context.Context
 	client kubernetes.Interface
 	dnsIP  string
+	// disk reads a file of a node's disk.
+	disk func(nodeName, path string) ([]byte, bool)
 }
 
 func (r *resolver) dns() string {
@@ -68,13 +70,26 @@ func (r *resolver) mounted(pod *corev1.Pod, c *corev1.Container, file string) ([
 		}
 		for i := range pod.Spec.Volumes {
 			if v := &pod.Spec.Volumes[i]; v.Name == m.Name {
+				if v.HostPath != nil {
+					return r.onDisk(pod.Spec.NodeName, path.Join(v.HostPath.Path, name))
+				}
 				if data, found := r.volumeFile(pod.Namespace, v, name); found {
 					return data, true
 				}
 			}
 		}
 	}
+	if isDaemon(pod) && c.Name == daemonName {
+		return r.onDisk(pod.Spec.NodeName, file) // AWS's documentation says so, the image has it below /host
+	}
 	return nil, false
+}
+
+func (r *resolver) onDisk(nodeName, path string) ([]byte, bool) {
+	if r.disk == nil {
+		return nil, false
+	}
+	return r.disk(nodeName, path)
 }
 
 func (r *resolver) volumeFile(ns string, v *corev1.Volume, name string) ([]byte, bool) {

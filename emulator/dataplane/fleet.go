@@ -36,6 +36,9 @@ type Config struct {
 	ClientCA []byte
 	// Addresses is the nodes' CNI.
 	Addresses Addresses
+	// Daemon is the CNI's daemon on each node. nil: it serves always, and nothing in
+	// the cluster has a say in it.
+	Daemon Daemon
 	// Clock drives every life and every heartbeat; nil, or
 	// one without tickers (clock.WithTicker), means the real one.
 	Clock clock.Clock
@@ -96,6 +99,8 @@ type node struct {
 	// a restart are theirs again; until then no pod gets a new one. Both only turn
 	// from false to true, under Fleet.mu.
 	networkReady, adopted bool
+	daemon                daemon
+	foreignNetwork        bool // another CNI than the VPC's runs on it
 	conditions            []corev1.NodeCondition
 	images                map[string]bool // on its disk; guarded by Fleet.mu
 	lease                 leaseState

@@ -166,16 +166,22 @@ func (f *Fleet) postNodeStatus(ctx context.Context, n *node) error {
 // network.
 var networkPlugins = map[string]bool{"aws-node": true, "cilium": true, "calico-node": true, "canal": true, "kube-router": true, "antrea": true}
 
-// noteNetwork turns a node Ready when its CNI's pod runs on it: that is when the
-// plugin's configuration file appears, ahead of the pod's own readiness (entrypoint
-// of amazon-vpc-cni-k8s). It stays so when the pod goes: the file stays on disk.
+// noteNetwork turns a node Ready when its CNI serves: that is when the plugin's
+// configuration file appears, ahead of the pod's own readiness (entrypoint of
+// amazon-vpc-cni-k8s). It stays so when the pod goes: the file stays on disk.
 func (f *Fleet) noteNetwork(ctx context.Context, n *node, pod *corev1.Pod, phase corev1.PodPhase) error {
 	plugin := networkPlugins[pod.Labels["k8s-app"]] || networkPlugins[pod.Labels["app.kubernetes.io/name"]]
+	up := phase == corev1.PodRunning && plugin && pod.Spec.HostNetwork
 	f.mu.Lock()
-	done := n.networkReady
-	if phase == corev1.PodRunning && plugin && pod.Spec.HostNetwork {
-		n.networkReady = true
+	switch {
+	case up && f.cfg.Daemon != nil && isDaemon(pod):
+		up = n.daemon.pod == pod.UID && n.daemon.Phase == DaemonServing
+	case up && !n.foreignNetwork:
+		n.foreignNetwork = true
+		defer f.wakeStarved(n.Name, -1)
 	}
+	done := n.networkReady
+	n.networkReady = done || up
 	changed := n.networkReady && !done
 	f.mu.Unlock()
 	if !changed {

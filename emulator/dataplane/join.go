@@ -150,6 +150,9 @@ func (f *Fleet) adopt(ctx context.Context, name string) {
 	}
 	pods := f.podsOn(name)
 	for _, pod := range pods {
+		f.observe(ctx, n, pod, &pod.Status) // its settings first: they decide about new addresses
+	}
+	for _, pod := range pods {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
 		if _, own := n.ownAddress(pod); err != nil || own || isTerminal(pod.Status.Phase) {
 			continue

@@ -336,6 +336,9 @@ func (f *Fleet) speak(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 		w.flush()
 		return err
 	}
+	if f.cfg.Daemon != nil && isDaemon(pod) && c.Name == daemonName {
+		return f.daemonSpeaks(pod, of, pass, emit)
+	}
 	for _, text := range []string{
 		fmt.Sprintf("ekslocal: simulated container %q of pod %s/%s on node %s", c.Name, pod.Namespace, pod.Name, pod.Spec.NodeName),
 		fmt.Sprintf("ekslocal: image %s is not pulled and no process runs; see docs/simulated-pods.md", c.Image),
@@ -371,5 +374,14 @@ func (f *Fleet) speak(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 }
 
 func (f *Fleet) resolver(ctx context.Context) *resolver {
-	return &resolver{ctx: ctx, client: f.client}
+	return &resolver{ctx: ctx, client: f.client, disk: f.nodeFile}
+}
+
+// nodeFile reads a file of a node's disk, of which only those of the CNI exist.
+func (f *Fleet) nodeFile(nodeName, path string) ([]byte, bool) {
+	n := f.node(nodeName)
+	if n == nil || f.cfg.Daemon == nil {
+		return nil, false
+	}
+	return f.cfg.Daemon.File(n.InstanceID, path)
 }

@@ -73,6 +73,8 @@ func (s *shell) command(argv []string) error {
 		return s.doSleep(args)
 	case "cat", "head", "tail":
 		return s.cat(name, args)
+	case "grep", "egrep", "fgrep":
+		return s.grep(name, args)
 	case "env", "printenv", "export":
 		s.printEnv(args)
 	case "hostname":
@@ -146,40 +148,6 @@ func (s *shell) doSleep(args []string) error {
 		total += time.Duration(min(n*float64(unit), 1e18))
 	}
 	return s.sleep(total)
-}
-
-func (s *shell) cat(name string, args []string) error {
-	var paths []string
-	follow := false
-	for _, a := range args {
-		switch {
-		case name == "tail" && (a == "-f" || a == "-F"):
-			follow = true
-		case strings.HasPrefix(a, "-") && a != "-":
-			s.unknown = true
-		default:
-			paths = append(paths, a)
-		}
-	}
-	if len(paths) == 0 && s.in != nil {
-		_, err := io.Copy(s.out, s.in)
-		return err
-	}
-	for _, p := range paths {
-		switch data, ok := s.file(p); {
-		case p == "/dev/null":
-		case ok:
-			_, _ = s.out.Write(data)
-		default:
-			fmt.Fprintf(s.err, "%s: %s: No such file or directory\n", name, p)
-			s.status = 1
-			s.unknown = true
-		}
-	}
-	if follow {
-		return s.sleep(forever)
-	}
-	return nil
 }
 
 func (s *shell) printEnv(args []string) {

@@ -135,6 +135,7 @@ func (f *Fleet) forget(key string, uid types.UID) {
 	delete(f.records, key)
 	delete(f.starved[rec.node.Name], key)
 	f.mu.Unlock()
+	f.loseDaemon(rec.node, rec.uid)
 	f.release(context.Background(), rec.node, rec)
 }
 
@@ -192,13 +193,15 @@ func (f *Fleet) live(ctx context.Context, n *node, pod *corev1.Pod, rec *podReco
 	held, wait := f.holds(ctx, n, pod, rec, now)
 	again.add(wait)
 	rec.forgive(now)
+	f.observe(ctx, n, pod, &rec.known)
 
 	images, minor := f.imagesFor(n, pod)
 	s := next(situation{
-		images: images, minor: minor, pod: pod, was: rec.known, life: rec.life, now: now, admitted: rec.admitted, network: rec.network,
+		images: images, minor: minor, pod: pod, was: rec.known, life: f.withDaemon(n, pod, &rec.known, rec.life), now: now, admitted: rec.admitted, network: rec.network,
 		ips: rec.ips, hostIP: n.PrivateIP, stopping: rec.stopping, held: held, forgiven: rec.forgiven, ended: f.takeEnded(rec),
 	})
 	rec.known = s.status
+	f.observe(ctx, n, pod, &rec.known) // its container may have started just now
 	if len(s.events) > 0 {
 		f.noteImages(n, pod, &s.status)
 	}
@@ -317,7 +320,7 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 	if rec.starving && now.Before(rec.retryAt) && f.isStarved(n.Name, key) {
 		return rec.retryAt.Sub(now)
 	}
-	ip, err := f.cfg.Addresses.Assign(ctx, n.InstanceID, pod.UID, keyOf(pod), had)
+	ip, err := f.assign(ctx, n, pod, had)
 	if err != nil {
 		f.starve(n.Name, key)
 		rec.starving = true
@@ -346,6 +349,17 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 	}
 	rec.network = sandboxSince(rec, now)
 	return 0
+}
+
+// assign asks the node's CNI for the pod's address. A pod that shows one has its
+// sandbox already, which does not need the daemon any more.
+func (f *Fleet) assign(ctx context.Context, n *node, pod *corev1.Pod, had netip.Addr) (netip.Addr, error) {
+	if !had.IsValid() {
+		if err := f.unreachable(n); err != nil {
+			return netip.Addr{}, err
+		}
+	}
+	return f.cfg.Addresses.Assign(ctx, n.InstanceID, pod.UID, keyOf(pod), had)
 }
 
 // sandboxSince is when a pod's sandbox came to be: before this process started,

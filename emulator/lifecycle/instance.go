@@ -112,7 +112,6 @@ func (l *Lifecycle) join(ctx context.Context, c *ekssvc.Cluster, i *ec2svc.Insta
 	if err != nil {
 		return 0, err
 	}
-	l.Addresses.Start(ctx, n.InstanceID)
 	if err := rt.fleet.Join(ctx, n); err != nil {
 		return 0, err
 	}
@@ -137,7 +136,7 @@ func (l *Lifecycle) nodeOf(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, i *ec2svc.In
 		Name: *i.PrivateDnsName, InstanceID: *i.InstanceId, InstanceType: typ.Name, Region: c.Scope.Region,
 		Zone: aws.ToString(i.Placement.AvailabilityZone), ZoneID: aws.ToString(i.Placement.AvailabilityZoneId),
 		PrivateIP: ip, AMI: aws.ToString(i.ImageId), KubeletVersion: im.KubeletVersion, Architecture: typ.GOARCH(),
-		VCPUs: typ.VCPUs, MemoryMiB: typ.MemoryMiB, MaxPods: maxPods(typ), Labels: nodegroupLabels(ng, i), Taints: kubernetesTaints(ng.Resource.Taints),
+		VCPUs: typ.VCPUs, MemoryMiB: typ.MemoryMiB, MaxPods: l.maxPodsOf(ng, i, typ), Labels: nodegroupLabels(ng, i), Taints: kubernetesTaints(ng.Resource.Taints),
 		DiskGiB: l.diskOf(i),
 	}
 	return n, nil
@@ -156,16 +155,6 @@ func (l *Lifecycle) diskOf(i *ec2svc.Instance) int {
 		}
 	}
 	return size
-}
-
-// maxPods is what the AMI computes, capped as managed node groups without a custom
-// image cap it: 110 below 30 vCPU, 250 from there on.
-func maxPods(t *instancetypes.Type) int {
-	limit := 110
-	if t.VCPUs >= 30 {
-		limit = 250
-	}
-	return min(t.MaxPods(), limit)
 }
 
 func nodegroupLabels(ng *ekssvc.Nodegroup, i *ec2svc.Instance) map[string]string {
@@ -207,6 +196,7 @@ func (l *Lifecycle) RetryAddresses(instanceID string) {
 	for _, rt := range l.runtimes {
 		if i := ec2svc.Instances.Get(l.Store, rt.scope, instanceID); i != nil && clusterOf(i) == rt.name {
 			rt.fleet.RetryAddresses(aws.ToString(i.PrivateDnsName))
+			rt.cni.poolChanged(instanceID)
 		}
 	}
 }

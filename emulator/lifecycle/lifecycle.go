@@ -15,6 +15,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
+	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	kmssvc "github.com/ekslocal/ekslocal/emulator/service/kms"
@@ -65,8 +66,12 @@ type AutoScaling interface {
 // Addresses gives pods their addresses and forgets instances that are gone.
 type Addresses interface {
 	dataplane.Addresses
-	// Start fills a new node's pool before its first pod asks.
+	// Start fills a node's pool before its first pod asks: its daemon has started.
 	Start(ctx context.Context, instanceID string)
+	// Configure tells a node's pool what the cluster says of it.
+	Configure(instanceID string, c ipamd.NodeConfig)
+	View(instanceID string) (ipamd.View, bool)
+	Log(instanceID string) []byte
 	Forget(instanceID string)
 }
 
@@ -112,7 +117,7 @@ type Lifecycle struct {
 	Config
 	clusters, nodegroups, addons, instances *controller
 	capabilities, fargates, fargatePods     *controller
-	insights                                *controller
+	insights, cnis                          *controller
 
 	mu       sync.Mutex
 	runtimes map[string]*runtime // by cluster ID: control planes that run
@@ -131,6 +136,7 @@ func New(cfg Config) *Lifecycle {
 	l.fargatePods = newController("fargate pod", 8, cfg.Clock, cfg.Log, l.reconcileFargatePod)
 	l.insights = newController("insights", 2, cfg.Clock, cfg.Log, l.reconcileInsights)
 	l.capabilities = newController("capability", 2, cfg.Clock, cfg.Log, l.reconcileCapability)
+	l.cnis = newController("cni", 4, cfg.Clock, cfg.Log, l.reconcileCNI)
 	l.instances = newController("instance", 16, cfg.Clock, cfg.Log, l.reconcileInstance)
 	return l
 }
@@ -158,7 +164,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.clusters.watch(l.Store, kmssvc.GrantsTable, l.clustersOfKey)()
 
 	var wg sync.WaitGroup
-	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights} {
+	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights, l.cnis} {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Go(func() { l.keys.fill(ctx, l.Log) })

@@ -99,7 +99,7 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if ng = now; err != nil || ng == nil {
 		return 0, err
 	}
-	now, err = l.ensureTemplate(ctx, c, ng)
+	now, err = l.ensureTemplate(ctx, c, ng, rt)
 	if errors.Is(err, errNotMIME) {
 		return 0, l.templateFailed(ctx, ng, err)
 	}

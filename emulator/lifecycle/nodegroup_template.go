@@ -20,9 +20,10 @@ import (
 // ensureTemplate keeps the launch template that EKS makes for a group, eks-<uuid>,
 // at a version that says what new nodes boot from. A node of another version is
 // outdated. It answers the group as it is now, nil if it is gone.
-func (l *Lifecycle) ensureTemplate(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*ekssvc.Nodegroup, error) {
-	// Of what the user asked for only: a newer image or another address of the API
-	// server must not replace nodes that nobody asked to update.
+func (l *Lifecycle) ensureTemplate(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) (*ekssvc.Nodegroup, error) {
+	// Of what the user asked for only: a newer image, another address of the API
+	// server or another number of pods must not replace nodes that nobody asked to
+	// update.
 	hash, err := hashOf(ng.Desired, ng.SecurityGroupIDs)
 	if err != nil {
 		return nil, err
@@ -31,7 +32,14 @@ func (l *Lifecycle) ensureTemplate(ctx context.Context, c *ekssvc.Cluster, ng *e
 		return ng, nil
 	}
 	ctx = as(ctx, ng.Scope)
-	data, err := l.templateData(ctx, c, ng)
+	users, err := l.usersTemplate(ctx, ng)
+	if err != nil {
+		return nil, err
+	}
+	if ng, err = l.ensureMaxPods(ctx, ng, rt, users, hash); err != nil || ng == nil {
+		return nil, err
+	}
+	data, err := l.templateData(c, ng, users)
 	if err != nil {
 		return nil, err
 	}
@@ -80,11 +88,8 @@ func hashOf(v ...any) (string, error) {
 
 // templateData is what the group's nodes boot from: the user's launch template, if
 // there is one, with what EKS adds to it.
-func (l *Lifecycle) templateData(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*ec2types.RequestLaunchTemplateData, error) {
-	data, err := l.usersTemplate(ctx, ng)
-	if err != nil {
-		return nil, err
-	}
+func (l *Lifecycle) templateData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, data *ec2types.RequestLaunchTemplateData) (*ec2types.RequestLaunchTemplateData, error) {
+	var err error
 	if data.UserData, err = userData(c, ng); err != nil {
 		return nil, err
 	}

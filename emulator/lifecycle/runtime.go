@@ -35,6 +35,7 @@ type runtime struct {
 	client  kubernetes.Interface
 	applier *applier
 	fleet   *dataplane.Fleet
+	cni     *cni
 
 	// auth is held while aws-auth, or what else is shared, is edited for one group or
 	// profile: whether another needs a row must not change between look and edit.
@@ -44,6 +45,7 @@ type runtime struct {
 	workloads workloads
 	fargate   *fargateRuntime
 
+	life   context.Context // ends with cancel
 	cancel context.CancelFunc
 	done   chan struct{}
 
@@ -123,12 +125,14 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	if err != nil {
 		return nil, fmt.Errorf("egress socket: %w", err)
 	}
-	fleet := dataplane.NewFleet(dataplane.Config{
-		ClusterName: *c.Resource.Name, REST: cfg, Addresses: l.Addresses, Clock: l.Clock, Log: log, AwaitCNI: true,
-	})
 	rt := &runtime{
-		id: c.ID, name: *c.Resource.Name, scope: c.Scope, client: client, applier: apply, fleet: fleet, done: make(chan struct{}),
+		id: c.ID, name: *c.Resource.Name, scope: c.Scope, client: client, applier: apply, done: make(chan struct{}),
 	}
+	rt.life, rt.cancel = context.WithCancel(asNode(context.Background(), c.Scope))
+	rt.cni = newCNI(l, rt)
+	rt.fleet = dataplane.NewFleet(dataplane.Config{
+		ClusterName: *c.Resource.Name, REST: cfg, Addresses: l.Addresses, Daemon: rt.cni, Clock: l.Clock, Log: log, AwaitCNI: true,
+	})
 	if rt.nodes, err = l.nodeInformer(rt); err != nil {
 		return nil, err
 	}
@@ -138,8 +142,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	if rt.fargate, err = l.newFargateRuntime(rt); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(asNode(context.Background(), c.Scope))
-	rt.cancel = cancel
+	ctx := rt.life
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := rt.fleet.Run(ctx); err != nil && ctx.Err() == nil {
@@ -279,7 +282,13 @@ func (l *Lifecycle) nodeInformer(rt *runtime) (cache.SharedIndexInformer, error)
 			l.nodegroups.queue.Add(key{rt.scope, ekssvc.ChildID(rt.name, n.Labels[nodegroupLabel])})
 		}
 	}
-	_, err = inf.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: wake, UpdateFunc: func(_, o any) { wake(o) }, DeleteFunc: wake})
+	_, err = inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: wake, DeleteFunc: wake,
+		UpdateFunc: func(was, o any) {
+			wake(o)
+			rt.cni.nodeChanged(was.(*corev1.Node), o.(*corev1.Node))
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("node informer: %w", err)
 	}

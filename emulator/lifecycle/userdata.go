@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net/mail"
 	"net/textproto"
+	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,8 +19,8 @@ import (
 )
 
 // userData is what a group's nodes boot with, in base64: the user's from their
-// launch template, and, unless the image is theirs too, the NodeConfig that EKS
-// hands to nodeadm (Amazon EKS AMI, nodeadm API v1alpha1).
+// launch template, and, unless the image is theirs too, what EKS adds: the NodeConfig
+// for nodeadm (Amazon EKS AMI, nodeadm API v1alpha1), or Bottlerocket's settings.
 func userData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*string, error) {
 	if ng.Desired.ImageID != "" { // with a custom AMI, EKS merges nothing
 		if ng.Desired.UserData == "" {
@@ -31,6 +32,13 @@ func userData(c *ekssvc.Cluster, ng *ekssvc.Nodegroup) (*string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("user data of %s: %w", *ng.Resource.NodegroupName, err)
 	}
+	if strings.HasPrefix(string(ng.Resource.AmiType), "BOTTLEROCKET") {
+		merged := bottlerocketUserData(string(users), []setting{
+			{"cluster-name", strconv.Quote(*c.Resource.Name)}, {"api-server", strconv.Quote(aws.ToString(c.Resource.Endpoint))},
+			{"cluster-certificate", strconv.Quote(base64PEM(c.CACert))}, {"max-pods", strconv.Itoa(ng.MaxPods)},
+		})
+		return aws.String(base64.StdEncoding.EncodeToString([]byte(merged))), nil
+	}
 	config := fmt.Sprintf(`---
 apiVersion: node.eks.aws/v1alpha1
 kind: NodeConfig
@@ -40,7 +48,10 @@ spec:
     apiServerEndpoint: %s
     certificateAuthority: %s
     cidr: %s
-`, *c.Resource.Name, aws.ToString(c.Resource.Endpoint), base64PEM(c.CACert), serviceCIDR(c))
+  kubelet:
+    config:
+      maxPods: %d
+`, *c.Resource.Name, aws.ToString(c.Resource.Endpoint), base64PEM(c.CACert), serviceCIDR(c), ng.MaxPods)
 	merged, err := mergeUserData(users, config)
 	if err != nil {
 		return nil, fmt.Errorf("user data of %s: %w", *ng.Resource.NodegroupName, err)

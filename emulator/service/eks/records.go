@@ -146,6 +146,10 @@ type Nodegroup struct {
 	ManagedLaunchTemplateVersion string
 	// ManagedTemplateHash tells what was desired when that version was made.
 	ManagedTemplateHash string
+	// MaxPods is what EKS writes into the user data of the version that is to be made
+	// for the hash MaxPodsFor.
+	MaxPods    int    `json:",omitempty"`
+	MaxPodsFor string `json:",omitempty"`
 	// Leaving are instances that are to go next, whatever else is planned: Auto
 	// Scaling was told to terminate them.
 	Leaving []string `json:",omitempty"`
