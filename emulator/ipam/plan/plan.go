@@ -19,9 +19,15 @@
 // subnet that refused once has not more a minute later.
 //
 // Until EC2 first refuses something, the order is of no importance: what a node holds
-// follows from its own pods alone, and the subnets' sums decide. That is why a plan
-// says whether pools were refused anything (Result.Refused): if not, the answer is
-// good for any order.
+// follows from its own pods alone, and the subnets' sums decide. So:
+//
+//   - A plan in which EC2 refuses no pool anything (Result.Refused is 0) holds in any
+//     order, however much nodes and pods do side by side.
+//   - One in which it refuses, but not while nodes start (RefusedAtStart is 0), holds
+//     however nodes start, as long as pods come one after the other.
+//   - Otherwise who asks first has more than its share and the last goes without. Which
+//     subnets run out is the same in any order; how many pods wait is not, and a plan
+//     says what some other orders come to (OtherOrders).
 package plan
 
 import (
@@ -42,6 +48,9 @@ func Evaluate(l Layout) (*Result, error) {
 	w := newWorld(&l, t)
 	w.play()
 	r := w.result()
+	if r.Refused > 0 {
+		r.OtherOrders = otherOrders(&l, w)
+	}
 	if r.First == nil {
 		r.Next = w.further()
 	}
@@ -68,6 +77,7 @@ type world struct {
 
 	controlPlane int
 	refusals     int      // of what daemons asked EC2 for
+	atStart      int      // refusals of the nodes' first pools
 	launchError  *refusal // why not all nodes launched
 	workload     tally
 	others       tally // DaemonSets' and the cluster's own
@@ -119,6 +129,7 @@ func (w *world) boot(nodes []*node) {
 		n.held = w.layout.HostNetworkPods
 		n.grow()
 	}
+	w.atStart = w.refusals
 	for _, n := range nodes {
 		for i := range w.layout.DaemonSetPods {
 			w.others.asked++

@@ -78,9 +78,12 @@ type Result struct {
 	OtherPods       int `json:"otherPods"`
 	OtherPodsFailed int `json:"otherPodsFailed"`
 
-	// Refused is how often EC2 refused a pool something. At 0 the answer is the same in
-	// whatever order pods come.
-	Refused int `json:"refused"`
+	// Refused is how often EC2 refused a pool something, RefusedAtStart how often before
+	// the first pod came. The package's comment says what follows from that.
+	Refused        int `json:"refused"`
+	RefusedAtStart int `json:"refusedAtStart"`
+	// OtherOrders is about all pods together, nil if EC2 refused nothing.
+	OtherOrders *Range `json:"otherOrders,omitempty"`
 
 	// First is the first pod that fails; without one, Next is the pod beyond the
 	// layout's that would.
@@ -133,7 +136,7 @@ func (w *world) result() *Result {
 		NodesAsked: w.layout.Nodes, NodesLaunched: len(w.nodes),
 		PodsAsked: w.workload.asked, PodsAddressed: w.workload.addressed, PodsWaiting: w.workload.waiting, PodsPending: w.workload.pending,
 		OtherPods: w.others.addressed, OtherPodsFailed: w.others.waiting + w.others.pending,
-		Refused: w.refusals, First: w.first,
+		Refused: w.refusals, RefusedAtStart: w.atStart, First: w.first,
 	}
 	if w.launchError != nil {
 		r.LaunchError = w.launchError.Error()
