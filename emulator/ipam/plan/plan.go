@@ -55,7 +55,7 @@ func Evaluate(l Layout) (*Result, error) {
 		r.Next = w.further()
 	}
 	if l.Surge > 0 {
-		w = newWorld(&l, t)
+		w := newWorld(&l, t)
 		w.play()
 		r.Surge = w.surge()
 	}
@@ -79,6 +79,7 @@ type world struct {
 	refusals     int      // of what daemons asked EC2 for
 	atStart      int      // refusals of the nodes' first pools
 	launchError  *refusal // why not all nodes launched
+	impatient    bool // ends with the first failure
 	workload     tally
 	others       tally // DaemonSets' and the cluster's own
 	first        *Failure
@@ -114,12 +115,17 @@ const nitro = "nitro"
 func (w *world) play() {
 	w.connectControlPlane()
 	w.launch(w.layout.Nodes)
+	if w.impatient && w.launchError != nil {
+		return
+	}
 	w.boot(w.nodes)
 	for i := range w.layout.SystemPods {
 		w.schedule(KindSystem, i, &w.others)
 	}
 	for i := range w.layout.Nodes * w.layout.PodsPerNode {
-		w.schedule(KindWorkload, i, &w.workload)
+		if !w.schedule(KindWorkload, i, &w.workload) && w.impatient {
+			return
+		}
 	}
 }
 
