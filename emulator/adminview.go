@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	api "github.com/ekslocal/ekslocal/api/admin"
-	"github.com/ekslocal/ekslocal/emulator/service/ec2"
+	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	"github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/wire"
 )
@@ -76,8 +77,14 @@ func (v adminView) Status(ctx context.Context) (api.Status, error) {
 		MemoryBytes: residentMemory(),
 		Store:       api.Store{Revision: v.store.Revision(), SizeBytes: st.Size, InUseBytes: st.InUse, QuotaBytes: st.Quota, Alarms: alarms},
 	}
+	use, err := v.ips.Report(api.AddressQuery{})
+	if err != nil {
+		return api.Status{}, err
+	}
 	for _, c := range eks.Clusters.ListAll(v.store) {
-		out.Clusters = append(out.Clusters, v.cluster(ctx, c))
+		one := v.cluster(ctx, c)
+		one.IPs = addresses(use, c)
+		out.Clusters = append(out.Clusters, one)
 	}
 	return out, nil
 }
@@ -101,33 +108,33 @@ func (v adminView) cluster(ctx context.Context, c *eks.Cluster) api.Cluster {
 			}
 		}
 	}
-	out.IPs = v.addresses(c)
 	return out
 }
 
-// addresses counts those of the subnets in which the cluster has interfaces.
-func (v adminView) addresses(c *eks.Cluster) api.IPs {
+// AddressUse implements admin.Emulator.
+func (v adminView) AddressUse(_ context.Context, q api.AddressQuery) (api.AddressUse, error) {
+	return v.ips.Report(q)
+}
+
+// waitingPods asks the reconcilers that run now.
+func (e *Emulator) waitingPods(clusterID string) []dataplane.WaitingPod {
+	lc := e.loops.lifecycle()
+	if lc == nil {
+		return nil
+	}
+	return lc.Waiting(clusterID)
+}
+
+// addresses counts those of the subnets that the cluster uses: the sums of what
+// AddressUse says of them, without the addresses that AWS keeps.
+func addresses(use api.AddressUse, c *eks.Cluster) api.IPs {
 	var out api.IPs
-	vpc := c.Resource.ResourcesVpcConfig
-	if vpc == nil {
-		return out
-	}
-	subnets := map[string]bool{}
-	for _, id := range vpc.SubnetIds {
-		subnets[id] = true
-	}
-	for _, n := range eks.Nodegroups.ListPrefix(v.store, c.Scope, eks.ClusterPrefix(*c.Resource.Name)) {
-		for _, id := range n.Resource.Subnets {
-			subnets[id] = true
+	for _, s := range use.Subnets {
+		if s.Account == c.Scope.Account && s.Region == c.Scope.Region && slices.Contains(s.Clusters, *c.Resource.Name) {
+			total := s.Size - s.Held[api.HeldReserved]
+			out.Used += total - s.Free
+			out.Total += total
 		}
-	}
-	for id := range subnets {
-		p := ec2.SubnetAddresses.Get(v.store, c.Scope, id)
-		if p == nil || p.IPv4 == nil {
-			continue
-		}
-		out.Used += p.IPv4.Taken()
-		out.Total += p.IPv4.Taken() + p.IPv4.Free()
 	}
 	return out
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ekslocal/ekslocal/emulator/admin"
 	"github.com/ekslocal/ekslocal/emulator/authn"
@@ -25,6 +26,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/gateway"
 	"github.com/ekslocal/ekslocal/emulator/hold"
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
+	"github.com/ekslocal/ekslocal/emulator/ips"
 	"github.com/ekslocal/ekslocal/emulator/lifecycle"
 	"github.com/ekslocal/ekslocal/emulator/oidc"
 	"github.com/ekslocal/ekslocal/emulator/service/autoscaling"
@@ -72,6 +74,7 @@ type Emulator struct {
 	events      *events.Service
 	authn       *authn.Authenticator
 	pods        *ipamd.Pools
+	ips         *ips.Reporter
 	loops       loops
 	gateway     *gateway.Gateway
 	ca          []byte
@@ -159,6 +162,9 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 			lc.RetryAddresses(instanceID)
 		}
 	}})
+	e.ips = &ips.Reporter{
+		Store: e.store, EC2: e.ec2, Clock: e.cfg.Clock, Pool: e.pods.View, ClusterOf: lifecycle.ClusterOf, Waiting: e.waitingPods,
+	}
 	return nil
 }
 
@@ -227,7 +233,8 @@ func (e *Emulator) serve(_, _ context.Context) error {
 	}
 	e.gateway, err = gateway.New(gateway.Config{
 		Caller: caller, Upstream: e.cfg.upstream, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
-		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		Collectors: []prometheus.Collector{ips.NewCollector(e.ips)},
+		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Routes: func(r *mux.Router) {
 			admin.Register(r, adminView{e, services}, e.log)
 			oidc.Routes(r, e.issuerBase(), records{e.store})

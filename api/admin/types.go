@@ -75,8 +75,8 @@ type Cluster struct {
 	// Nodes and Pods count what the cluster's API server holds.
 	Nodes Count `json:"nodes"`
 	Pods  Count `json:"pods"`
-	// IPs are the addresses in use, and all there are, in the subnets in which the
-	// cluster has network interfaces.
+	// IPs are the addresses in use, and all there are but the five that AWS keeps, in
+	// the subnets that the cluster uses: see SubnetUse.Clusters.
 	IPs IPs `json:"ips"`
 	// PID and MemoryBytes are the control plane's; 0 when it does not run.
 	PID         int       `json:"pid,omitempty"`

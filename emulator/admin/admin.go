@@ -18,6 +18,8 @@ type Emulator interface {
 	// Health is cheap: it is asked every second by some.
 	Health(ctx context.Context) api.Health
 	Status(ctx context.Context) (api.Status, error)
+	// AddressUse's error for a query that fits nothing is an *api.Error.
+	AddressUse(ctx context.Context, q api.AddressQuery) (api.AddressUse, error)
 	// CA returns PEM.
 	CA(ctx context.Context) ([]byte, error)
 	// Reset deletes everything and returns when it is gone.
@@ -39,6 +41,7 @@ func Register(r *mux.Router, emu Emulator, log *slog.Logger) {
 	s := r.PathPrefix(api.Prefix).Subrouter()
 	s.HandleFunc("/health", h.health).Methods(http.MethodGet, http.MethodHead)
 	s.HandleFunc("/status", h.status).Methods(http.MethodGet)
+	s.HandleFunc("/ips", h.ips).Methods(http.MethodGet)
 	s.HandleFunc("/ca", h.ca).Methods(http.MethodGet)
 	s.HandleFunc("/reset", h.intended(h.reset)).Methods(http.MethodPost)
 	s.HandleFunc("/stop", h.intended(h.stop)).Methods(http.MethodPost)
@@ -73,10 +76,27 @@ func (h *handler) status(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, err)
 		return
 	}
-	if st.Clusters == nil {
-		st.Clusters = []api.Cluster{}
-	}
+	st.Clusters = orEmpty(st.Clusters)
 	h.answer(w, http.StatusOK, st)
+}
+
+func (h *handler) ips(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	use, err := h.emu.AddressUse(r.Context(), api.AddressQuery{Cluster: v.Get("cluster"), Region: v.Get("region"), Account: v.Get("account")})
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	// Clients iterate over these: null would surprise them.
+	use.Subnets, use.Nodes, use.Waiting = orEmpty(use.Subnets), orEmpty(use.Nodes), orEmpty(use.Waiting)
+	h.answer(w, http.StatusOK, use)
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
 }
 
 func (h *handler) ca(w http.ResponseWriter, r *http.Request) {

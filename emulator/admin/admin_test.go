@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,8 @@ import (
 type fake struct {
 	health  api.Health
 	status  api.Status
+	use     api.AddressUse
+	query   api.AddressQuery
 	err     error
 	reset   int
 	stopped int
@@ -25,9 +28,13 @@ type fake struct {
 
 func (f *fake) Health(context.Context) api.Health          { return f.health }
 func (f *fake) Status(context.Context) (api.Status, error) { return f.status, f.err }
-func (f *fake) CA(context.Context) ([]byte, error)         { return []byte("PEM"), f.err }
-func (f *fake) Reset(context.Context) error                { f.reset++; return f.err }
-func (f *fake) Stop()                                      { f.stopped++ }
+func (f *fake) AddressUse(_ context.Context, q api.AddressQuery) (api.AddressUse, error) {
+	f.query = q
+	return f.use, f.err
+}
+func (f *fake) CA(context.Context) ([]byte, error) { return []byte("PEM"), f.err }
+func (f *fake) Reset(context.Context) error        { f.reset++; return f.err }
+func (f *fake) Stop()                              { f.stopped++ }
 
 func serve(t *testing.T, f *fake) *httptest.Server {
 	r := mux.NewRouter()
@@ -60,6 +67,44 @@ func TestClientAndHandlerAgree(t *testing.T) {
 	}
 	if err := c.Stop(t.Context()); err != nil || f.stopped != 1 {
 		t.Errorf("Stop: %v, %d calls", err, f.stopped)
+	}
+}
+
+func TestAddressUse(t *testing.T) {
+	at := time.Unix(1700000000, 0).UTC()
+	f := &fake{use: api.AddressUse{
+		Time: at,
+		Subnets: []api.SubnetUse{{ID: "subnet-1", Clusters: []string{"dev"}, Size: 16, Held: map[api.Holder]int{api.HeldReserved: 5}, Free: 11, Available: 11,
+			FreeRuns: []api.FreeRun{}, Reservations: []api.CIDRReservation{{CIDR: "10.0.0.0/28", Type: "prefix"}}}},
+		Nodes:   []api.NodePool{{Name: "ip-10-0-0-4", Interfaces: []api.Interface{{ID: "eni-1", Addresses: 9}}, Settings: []string{"WARM_ENI_TARGET=1"}, RetryAt: &at}},
+		Waiting: []api.WaitingPod{{Namespace: "default", Name: "web", Since: at, RetryAt: at}},
+	}}
+	s := serve(t, f)
+	q := api.AddressQuery{Cluster: "a&b=c", Region: "eu-west-1", Account: "111122223333"}
+	got, err := api.NewClient(s.URL, nil).AddressUse(t.Context(), q)
+	if d := cmp.Diff(&f.use, got); d != "" || err != nil || f.query != q {
+		t.Errorf("AddressUse: %v, asked for %+v\n%s", err, f.query, d)
+	}
+	if _, err := api.NewClient(s.URL, nil).AddressUse(t.Context(), api.AddressQuery{}); err != nil || f.query != (api.AddressQuery{}) {
+		t.Errorf("without a query: %v, asked for %+v", err, f.query)
+	}
+
+	f.use = api.AddressUse{Time: at}
+	resp, err := http.Get(s.URL + "/_ekslocal/ips")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	want := "{\n  \"time\": \"2023-11-14T22:13:20Z\",\n  \"subnets\": [],\n  \"nodes\": [],\n  \"waiting\": []\n}\n"
+	if string(body) != want || err != nil {
+		t.Errorf("nothing there: %s, %v", body, err)
+	}
+
+	f.err = &api.Error{StatusCode: 404, Code: "ClusterNotFound", Message: "there is no cluster dev"}
+	var refused *api.Error
+	if _, err = api.NewClient(s.URL, nil).AddressUse(t.Context(), q); !errors.As(err, &refused) || cmp.Diff(f.err, error(refused)) != "" {
+		t.Errorf("an unknown cluster: %v", err)
 	}
 }
 

@@ -163,10 +163,28 @@ func TestPodWithoutAddressWaitsAndIsRetriedOnRelease(t *testing.T) {
 		}
 		return false
 	})
+	waiting := fx.Waiting()
+	if len(waiting) != 1 {
+		t.Fatalf("waiting: %+v", waiting)
+	}
+	w := waiting[0]
+	if w.Namespace != "default" || w.Name != "second" || w.Node != n.Name || w.InstanceID != n.InstanceID || w.Since.IsZero() || w.RetryAt.Before(w.Since.Add(sandboxRetry)) ||
+		!strings.HasPrefix(w.Message, "Failed to create pod sandbox: ") || !strings.HasSuffix(w.Message, fake.ErrNoAddress.Error()) {
+		t.Errorf("waiting: %+v", w)
+	}
+	fx.create(testPod("third", n.Name, nil))
+	fx.eventually("third waits", func() bool { return len(fx.Waiting()) == 2 })
+	if err := fx.client.CoreV1().Pods("default").Delete(fx.ctx, "third", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	fx.eventually("a deleted pod waits no more", func() bool { return len(fx.Waiting()) == 1 })
 	if err := fx.client.CoreV1().Pods("default").Delete(fx.ctx, "first", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	fx.eventually("second runs", fx.running("second"))
+	if w := fx.Waiting(); len(w) != 0 {
+		t.Errorf("still waiting: %+v", w)
+	}
 }
 
 func TestRemoveTakesNodeLeaseAndPods(t *testing.T) {

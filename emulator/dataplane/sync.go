@@ -37,6 +37,7 @@ type podRecord struct {
 	assigned bool      // Addresses holds an address for the pod
 	retryAt  time.Time // next attempt at a sandbox
 	starving bool
+	waiting  *WaitingPod // nil while the pod has an address; guarded by Fleet.mu
 
 	life     life
 	lifeOf   string // the resource version that life was read from
@@ -326,9 +327,11 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 		rec.starving = true
 		loseContainers(&rec.known, now) // of a pod whose address went to another one
 		rec.retryAt = now.Add(sandboxRetry + time.Duration(rand.Int64N(int64(5*time.Second))))
-		f.events.pod(n, pod, podEvent{warning: true, reason: "FailedCreatePodSandBox", message: fmt.Sprintf(
+		message := fmt.Sprintf(
 			"Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox %q: plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: %s",
-			awsid.Hex(64), err)})
+			awsid.Hex(64), err)
+		f.noteWaiting(n, pod, rec, had, message)
+		f.events.pod(n, pod, podEvent{warning: true, reason: "FailedCreatePodSandBox", message: message})
 		return rec.retryAt.Sub(now)
 	}
 	if f.node(n.Name) != n {
@@ -338,6 +341,7 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 	}
 	f.mu.Lock()
 	delete(f.starved[n.Name], key)
+	rec.waiting = nil
 	f.mu.Unlock()
 	rec.starving, rec.assigned = false, true
 	rec.ips = []netip.Addr{ip}

@@ -53,8 +53,10 @@ type Config struct {
 	Caller Caller
 	// Upstream takes the requests for services that are not here; nil refuses them.
 	Upstream *url.URL
-	// Registry collects metrics for /metrics; nil makes one.
-	Registry *prometheus.Registry
+	// Registry collects metrics for /metrics; nil makes one. Collectors are added to
+	// the gateway's own.
+	Registry   *prometheus.Registry
+	Collectors []prometheus.Collector
 	// Routes mounts further handlers; paths beside /_ekslocal/ and /oidc/ would
 	// hide AWS's own.
 	Routes func(*mux.Router)
@@ -90,6 +92,11 @@ func New(c Config) (*Gateway, error) {
 	m, err := newMetrics(c.Registry)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	for _, more := range c.Collectors {
+		if err := c.Registry.Register(more); err != nil {
+			return nil, fmt.Errorf("gateway: %w", err)
+		}
 	}
 	g := &Gateway{
 		cfg: c, log: c.Log, verifier: sigv4.New(c.Keys, c.Clock),

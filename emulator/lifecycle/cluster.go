@@ -92,17 +92,26 @@ func (l *Lifecycle) creationFailed(ctx context.Context, c *ekssvc.Cluster, cause
 			return false
 		}
 		expired := l.left(timing.PatienceCreateCluster, c.Resource.CreatedAt) == 0
-		if h := c.Resource.Health; !expired && h != nil && len(h.Issues) == 1 && *h.Issues[0].Message == cause.Error() {
+		if h := c.Resource.Health; !expired && h != nil && len(h.Issues) == 1 && *h.Issues[0].Message == *creationIssue(c, cause).Message {
 			return false // writing the same again would only wake the reconciler ahead of its back-off
 		}
-		c.Resource.Health = &ekstypes.ClusterHealth{Issues: []ekstypes.ClusterIssue{{
-			Code: ekstypes.ClusterIssueCodeInternalFailure, Message: aws.String(cause.Error()), ResourceIds: []string{*c.Resource.Arn},
-		}}}
+		c.Resource.Health = &ekstypes.ClusterHealth{Issues: []ekstypes.ClusterIssue{creationIssue(c, cause)}}
 		if expired {
 			c.Resource.Status = ekstypes.ClusterStatusFailed
 		}
 		return true
 	})
+}
+
+// creationIssue says in EKS's words what a user can mend, and else in the
+// emulator's own.
+func creationIssue(c *ekssvc.Cluster, cause error) ekstypes.ClusterIssue {
+	if isCode(cause, "InsufficientFreeAddressesInSubnet") {
+		return roomIssue(c.Resource.ResourcesVpcConfig.SubnetIds)
+	}
+	return ekstypes.ClusterIssue{
+		Code: ekstypes.ClusterIssueCodeInternalFailure, Message: aws.String(cause.Error()), ResourceIds: []string{*c.Resource.Arn},
+	}
 }
 
 // makeKeys gives the cluster its key material: that of a control plane started
@@ -219,6 +228,12 @@ func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Du
 		}
 	}
 	if err := l.syncLogging(ctx, c, rt); err != nil {
+		return 0, err
+	}
+	if err := l.retireInterfaces(ctx, c, rt); err != nil {
+		return 0, fmt.Errorf("move to the new network interfaces: %w", err)
+	}
+	if err := l.checkRoom(ctx, c); err != nil {
 		return 0, err
 	}
 	if err := l.grantKey(ctx, c); err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -141,20 +139,12 @@ func (l *Lifecycle) checkKey(ctx context.Context, c *ekssvc.Cluster) error {
 		return fmt.Errorf("look at the KMS key: %w", err)
 	}
 	arn := encryptionKey(c)
-	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool {
-		var issues []ekstypes.ClusterIssue
-		if c.Resource.Health != nil {
-			issues = slices.DeleteFunc(slices.Clone(c.Resource.Health.Issues), func(i ekstypes.ClusterIssue) bool { return strings.HasPrefix(string(i.Code), "Kms") })
-		}
-		if code != "" {
-			issues = append(issues, ekstypes.ClusterIssue{Code: code, Message: &message, ResourceIds: []string{arn}})
-		}
-		if c.Resource.Health != nil && len(issues) == len(c.Resource.Health.Issues) && (len(issues) == 0 || reflect.DeepEqual(issues, c.Resource.Health.Issues)) {
-			return false
-		}
-		c.Resource.Health = &ekstypes.ClusterHealth{Issues: append([]ekstypes.ClusterIssue{}, issues...)}
-		return true
-	})
+	var now []ekstypes.ClusterIssue
+	if code != "" {
+		now = append(now, ekstypes.ClusterIssue{Code: code, Message: &message, ResourceIds: []string{arn}})
+	}
+	ofKey := func(code ekstypes.ClusterIssueCode) bool { return strings.HasPrefix(string(code), "Kms") }
+	return l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { return setIssues(c, ofKey, now) })
 }
 
 // clustersOfKey maps a change of a KMS key, or of a grant of it, to the clusters that

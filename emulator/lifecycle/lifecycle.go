@@ -163,6 +163,10 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.clusters.watch(l.Store, kmssvc.KeysTable, l.clustersOfKey)()
 	defer l.clusters.watch(l.Store, kmssvc.GrantsTable, l.clustersOfKey)()
 
+	// What waits for addresses goes on when there are some.
+	defer l.clusters.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.clustersOfSubnet)()
+	defer l.nodegroups.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.nodegroupsOfSubnet)()
+
 	var wg sync.WaitGroup
 	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights, l.cnis} {
 		wg.Go(func() { c.run(ctx) })

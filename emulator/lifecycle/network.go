@@ -99,7 +99,7 @@ func groupNumber(id string) uint32 {
 func interfaceDescription(c *ekssvc.Cluster) string { return "Amazon EKS " + *c.Resource.Name }
 
 // makeInterfaces makes the control plane's cross-account interfaces, one in each
-// of two subnets of different zones. EKS makes two to four.
+// of two subnets of different zones. EKS has two to four: nextInterfaces.
 func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error {
 	if len(c.Interfaces) > 0 {
 		return nil
@@ -123,7 +123,7 @@ func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error
 	}
 	for _, s := range controlPlaneSubnets(subnets.Subnets, zones) {
 		out, err := l.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
-			SubnetId: &s, Groups: append([]string{c.SecurityGroupID}, vpc.SecurityGroupIds...), Description: aws.String(interfaceDescription(c)),
+			SubnetId: &s, Groups: interfaceGroups(c), Description: aws.String(interfaceDescription(c)),
 		})
 		if err != nil {
 			return fmt.Errorf("interface in %s: %w", s, err)
@@ -177,20 +177,8 @@ func controlPlaneSubnets(subnets []ec2types.Subnet, taken map[string]bool) []str
 // not, and removeNetwork answers when to try again.
 func (l *Lifecycle) removeNetwork(ctx context.Context, c *ekssvc.Cluster) (again time.Duration, err error) {
 	ctx = as(ctx, c.Scope)
-	made, err := l.findInterfaces(ctx, c)
-	if err != nil {
+	if err := l.dropInterfaces(ctx, c, func(string) bool { return false }); err != nil {
 		return 0, err
-	}
-	ids := slices.Clone(c.Interfaces)
-	for _, ni := range made {
-		if !slices.Contains(ids, *ni.NetworkInterfaceId) {
-			ids = append(ids, *ni.NetworkInterfaceId)
-		}
-	}
-	for _, id := range ids {
-		if err := l.deleteInterface(ctx, id); err != nil {
-			return 0, err
-		}
 	}
 	group := c.SecurityGroupID
 	if group == "" { // made, but not yet in the record, when the cluster was deleted

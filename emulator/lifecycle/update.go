@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,11 @@ func (l *Lifecycle) updateCluster(ctx context.Context, c *ekssvc.Cluster) (time.
 	u := ekssvc.Updates.Get(l.Store, c.Scope, ekssvc.ChildID(*c.Resource.Name, c.UpdateID))
 	if u == nil { // nothing to wait for: a record of an older emulator
 		return 0, l.finishClusterUpdate(ctx, c)
+	}
+	if err := l.nextInterfaces(ctx, c, u); errors.Is(err, errNoRoom) {
+		return 0, l.updateFindsNoRoom(ctx, c, u)
+	} else if err != nil {
+		return 0, err
 	}
 	back := u.Resource.Type == ekstypes.UpdateTypeVersionRollback
 	if (back || u.Resource.Type == ekstypes.UpdateTypeVersionUpdate) && c.RunningVersion != c.DesiredVersion {
@@ -55,6 +61,7 @@ func (l *Lifecycle) finishClusterUpdate(ctx context.Context, c *ekssvc.Cluster) 
 				now.Resource.PlatformVersion = aws.String(v.PlatformVersion)
 			}
 		}
+		changeInterfaces(now)
 		now.Resource.Status, now.UpdateID = ekstypes.ClusterStatusActive, ""
 		ekssvc.Clusters.Put(tx, c.Scope, name, now)
 		ekssvc.FinishUpdate(tx, c.Scope, name, c.UpdateID)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/mux"
@@ -91,6 +92,12 @@ func (f *fake) Wait() error {
 func (f *fake) Health(context.Context) admin.Health {
 	return admin.Health{Status: admin.Running, Version: "1.2.3", PID: os.Getpid()}
 }
+func (f *fake) AddressUse(_ context.Context, q admin.AddressQuery) (admin.AddressUse, error) {
+	if q.Cluster != "" {
+		return admin.AddressUse{}, &admin.Error{StatusCode: 404, Code: "ClusterNotFound", Message: "there is no cluster " + q.Cluster}
+	}
+	return admin.AddressUse{Time: time.Unix(1700000000, 0).UTC()}, nil
+}
 func (f *fake) Status(context.Context) (admin.Status, error) { return f.status, nil }
 func (f *fake) CA(context.Context) ([]byte, error)           { return []byte("PEM\n"), nil }
 func (f *fake) Reset(context.Context) error                  { return nil }
@@ -156,6 +163,8 @@ func TestErrorsAreOneSentence(t *testing.T) {
 		{[]string{"start", "--ephemeral", "--data-dir", "x"}, "ekslocal: --ephemeral keeps nothing, so --data-dir has no meaning with it: leave one out\n"},
 		{[]string{"status", "--endpoint", "http://127.0.0.1:1"}, "ekslocal: ekslocal is not running at http://127.0.0.1:1: start it with `ekslocal start`\n"},
 		{[]string{"status", "-o", "yaml"}, "ekslocal: -o yaml is neither table nor json\n"},
+		{[]string{"ips", "--endpoint", "http://127.0.0.1:1"}, "ekslocal: ekslocal is not running at http://127.0.0.1:1: start it with `ekslocal start`\n"},
+		{[]string{"ips", "-o", "yaml"}, "ekslocal: -o yaml is not table, wide or json\n"},
 		{[]string{"env", "--shell", "cmd"}, "ekslocal: --shell cmd is not bash, zsh, fish or powershell\n"},
 		{[]string{"env", "--account", "12"}, "ekslocal: --account 12 is not an AWS account id of 12 digits\n"},
 		{[]string{"token"}, "ekslocal: required flag(s) \"cluster-name\" not set\n"},

@@ -102,9 +102,6 @@ func (l *ledger) detach(id string) {
 
 func (l *ledger) unassign(i *warmpool.Interface, ips []netip.Addr, prefixes []netip.Prefix) {
 	for _, a := range slices.Clone(ips) {
-		if !slices.Contains(i.IPs, a) {
-			l.t.Errorf("%s is not on %s", a, i.ID)
-		}
 		l.pool.Release(a)
 		i.IPs = slices.DeleteFunc(slices.Clone(i.IPs), func(o netip.Addr) bool { return o == a })
 	}
@@ -158,6 +155,16 @@ func (l *ledger) do(a warmpool.Action) warmpool.Result {
 		}
 		return warmpool.Result{Interfaces: []warmpool.Interface{*made}}
 	case warmpool.Unassign:
+		for _, ip := range a.IPs {
+			if !slices.Contains(i.IPs, ip) {
+				return warmpool.Result{Err: apiError("InvalidParameterValue")}
+			}
+		}
+		for _, b := range a.Prefixes {
+			if !slices.Contains(i.Prefixes, b) {
+				return warmpool.Result{Err: apiError("InvalidParameterValue")}
+			}
+		}
 		l.unassign(i, a.IPs, a.Prefixes)
 		return warmpool.Result{}
 	case warmpool.Free:

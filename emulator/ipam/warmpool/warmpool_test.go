@@ -515,7 +515,9 @@ func TestParseSettings(t *testing.T) {
 	}{
 		{nil, nil, nil},
 		{map[string]string{"WARM_ENI_TARGET": "3", "WARM_IP_TARGET": "2", "MINIMUM_IP_TARGET": "10", "WARM_PREFIX_TARGET": "4", "MAX_ENI": "5"},
-			func(s *warmpool.Settings) { s.WarmENITarget, s.WarmIPTarget, s.MinimumIPTarget, s.WarmPrefixTarget, s.MaxENI = 3, 2, 10, 4, 5 }, nil},
+			func(s *warmpool.Settings) {
+				s.WarmENITarget, s.WarmIPTarget, s.MinimumIPTarget, s.WarmPrefixTarget, s.MaxENI = 3, 2, 10, 4, 5
+			}, nil},
 		{map[string]string{"WARM_ENI_TARGET": "abc", "WARM_IP_TARGET": "abc", "MINIMUM_IP_TARGET": "1.5", "WARM_PREFIX_TARGET": "", "MAX_ENI": "many"}, nil, nil},
 		{map[string]string{"WARM_ENI_TARGET": "-1", "WARM_IP_TARGET": "-2", "MINIMUM_IP_TARGET": "-9", "WARM_PREFIX_TARGET": "-1", "MAX_ENI": "0"}, nil, nil},
 		{map[string]string{"WARM_IP_TARGET": "99999999999999999999", "MAX_ENI": "99999999999999999999"}, nil, nil},

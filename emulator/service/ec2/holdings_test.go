@@ -65,6 +65,18 @@ func TestHoldings(t *testing.T) {
 	if free := f.free(sub); 128-held != free {
 		t.Errorf("%d held, %d free of 128", held, free)
 	}
+	counted := 5 // of AWS itself
+	for u := range f.InterfaceUses(f.store, f.sc) {
+		if u.SubnetID == sub {
+			counted += 1 + u.Secondary + 16*u.Prefixes
+		}
+		if u.InstanceID == *inst.InstanceId && (u.Primary != "10.0.0.4" || u.Secondary != 1 || u.Owner != OwnerPrimary) {
+			t.Errorf("the instance's interface: %+v", u)
+		}
+	}
+	if counted != held {
+		t.Errorf("interfaces hold %d addresses, named are %d", counted, held)
+	}
 	if i := slices.IndexFunc(f.Holdings(f.store, f.sc, sub), func(h Holding) bool { return h.InstanceID == *inst.InstanceId }); i != 4 {
 		t.Errorf("the instance's first address is holding %d", i)
 	}

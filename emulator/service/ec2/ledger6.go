@@ -144,14 +144,14 @@ func (p *SubnetAddressPool) takeFree(pool *ipam.Pool, n int) ([]netip.Addr, erro
 	return out, nil
 }
 
-// takePrefix takes a block: out of the reservations for prefixes while they last,
-// then from what no reservation keeps.
+// takePrefix takes a block: out of the reservations for prefixes while they last, the
+// lowest first, then from what no reservation keeps.
 func (p *SubnetAddressPool) takePrefix(pool *ipam.Pool, bits int) (netip.Prefix, error) {
 	if len(p.Reserved) == 0 {
 		return pool.TakePrefix(bits)
 	}
-	for _, id := range slices.Sorted(maps.Keys(p.Reserved)) {
-		r := p.Reserved[id]
+	byAddress := func(a, b Reservation) int { return a.CIDR.Addr().Compare(b.CIDR.Addr()) }
+	for _, r := range slices.SortedFunc(maps.Values(p.Reserved), byAddress) {
 		if !r.Prefixes || !ipam.Contains(pool.CIDR, r.CIDR) {
 			continue
 		}

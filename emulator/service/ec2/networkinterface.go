@@ -79,21 +79,29 @@ func (s *Service) CreateNetworkInterface(ctx context.Context, in *ec2.CreateNetw
 	return &ec2.CreateNetworkInterfaceOutput{NetworkInterface: &out, ClientToken: in.ClientToken}, nil
 }
 
-// serviceOwners are the accounts of AWS services that make interfaces in their
-// customers' subnets, by the service's name.
-var serviceOwners = map[string]struct{ account, session string }{
+// serviceOwner is an AWS service that makes interfaces in its customers' subnets.
+type serviceOwner struct{ account, session string }
+
+// serviceOwners are by the service's name.
+var serviceOwners = map[string]serviceOwner{
 	"eks":                  {"381491832980", "AmazonEKS"},
 	"eks-fargate":          {"557319042875", "AmazonEKSFargate"},
 	"elasticloadbalancing": {"amazon-elb", "AmazonELB"},
+}
+
+// serviceOf returns the service that calls.
+func serviceOf(ctx context.Context) (serviceOwner, bool) {
+	name, _ := strings.CutSuffix(awsid.CallerFrom(ctx).SourceIP, ".amazonaws.com")
+	owner, ok := serviceOwners[name]
+	return owner, ok && fromService(ctx)
 }
 
 // setRequester records who asked for an interface.
 func (s *Service) setRequester(ctx context.Context, eni *NetworkInterface) {
 	caller := awsid.CallerFrom(ctx)
 	eni.RequesterId, eni.RequesterManaged = aws.String(caller.UserID), aws.Bool(false)
-	name, _ := strings.CutSuffix(caller.SourceIP, ".amazonaws.com")
-	owner, ok := serviceOwners[name]
-	if !ok || !fromService(ctx) {
+	owner, ok := serviceOf(ctx)
+	if !ok {
 		return
 	}
 	eni.RequesterId = aws.String("AROA" + strings.ToUpper(awsid.Hex(16)) + ":" + owner.session)
@@ -216,7 +224,7 @@ func (s *Service) DeleteNetworkInterface(ctx context.Context, in *ec2.DeleteNetw
 		if err != nil {
 			return err
 		}
-		if eni.Attachment != nil && !(foreign(eni) && fromService(ctx)) {
+		if owner, ok := serviceOf(ctx); eni.Attachment != nil && !(ok && foreign(eni) && deref(eni.Attachment.InstanceOwnerId) == owner.account) {
 			return errInvalid("Network interface '%s' is currently in use.", *eni.NetworkInterfaceId)
 		}
 		l := newLedger(tx, sc)

@@ -256,6 +256,8 @@ func (s *Service) vpcChange(ctx context.Context, a about, in *ekstypes.VpcConfig
 			return a.invalidParameter("Cluster is already at the desired configuration with subnetIds: [%s] and securityGroupIds: [%s]",
 				strings.Join(v.SubnetIds, ", "), strings.Join(v.SecurityGroupIds, ", "))
 		}
+		before := *v
+		c.VpcBefore = &before
 		v.SubnetIds, v.SecurityGroupIds = want.SubnetIds, append([]string{}, want.SecurityGroupIds...)
 		return nil
 	}

@@ -148,11 +148,17 @@ func (s *Service) setNodeSubnets(ctx context.Context, a about, c *Cluster, n *No
 	if err != nil {
 		return err
 	}
-	vpc := aws.ToString(c.Resource.ResourcesVpcConfig.VpcId)
+	vpc, free := aws.ToString(c.Resource.ResourcesVpcConfig.VpcId), int32(0)
 	for _, sn := range subnets {
+		free += aws.ToInt32(sn.AvailableIpAddressCount)
 		if aws.ToString(sn.VpcId) != vpc {
 			return a.invalidParameter("Subnet %s is not in the cluster's VPC %s", aws.ToString(sn.SubnetId), vpc)
 		}
+	}
+	// Users quote this of subnets without any address; a group for which there are
+	// too few fails later, as its Auto Scaling group does.
+	if free == 0 {
+		return a.invalidParameter("Not enough available IPs across subnets")
 	}
 	n.Resource.Subnets = append([]string{}, ids...)
 	return nil

@@ -77,6 +77,13 @@ type Cluster struct {
 	// the lifecycle.
 	SecurityGroupID string
 	Interfaces      []string
+	// Moving is set while an update makes the interfaces of a control plane that
+	// takes over; RetiredInterfaces are those of earlier ones, to be deleted.
+	Moving            *InterfaceMove `json:",omitempty"`
+	RetiredInterfaces []string       `json:",omitempty"`
+	// VpcBefore has the subnets and security groups that an update in progress
+	// changes, to go back to.
+	VpcBefore *ekstypes.VpcConfigResponse `json:",omitempty"`
 
 	// RunningVersion is the Kubernetes minor version that the control plane runs,
 	// empty before it first does; set by the lifecycle. DesiredVersion is the one
@@ -108,6 +115,12 @@ type Cluster struct {
 	// Generation grows with every change of the desired state made by a handler.
 	Generation int64
 	Request    Request
+}
+
+// InterfaceMove is how far an update is with the interfaces of its control plane.
+type InterfaceMove struct {
+	Subnets    []string
+	Interfaces []string // empty until all are made
 }
 
 // OIDCID is the last segment of the cluster's OIDC issuer URL.
