@@ -50,6 +50,7 @@ func (a *app) ipsCommand() *cobra.Command {
 	fs.StringVar(&q.Account, "account", "", "only this account")
 	fs.StringVarP(&output, "output", "o", "table", "table, wide or json")
 	fs.BoolVarP(&watch, "watch", "w", false, "go on: redraw on a terminal, else print what changes")
+	cmd.AddCommand(ipsPlanCommand())
 	return cmd
 }
 

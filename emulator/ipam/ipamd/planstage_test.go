@@ -117,6 +117,11 @@ func (s *stage) playAtOnce() {
 	for _, m := range s.nodes {
 		s.start(m)
 	}
+	for _, m := range s.nodes {
+		if s.layout.Settings.CustomNetworking {
+			s.settle(m) // only then may the node be Ready
+		}
+	}
 	var pods sync.WaitGroup
 	var mu sync.Mutex
 	late := map[*machine]int{}
@@ -244,14 +249,30 @@ func (s *stage) start(m *machine) {
 
 // choose returns the node with the fewest pods, nil if none takes one more.
 func (s *stage) choose() *machine {
-	if len(s.nodes) == 0 {
+	var ready []*machine
+	for _, m := range s.nodes {
+		if s.ready(m) {
+			ready = append(ready, m)
+		}
+	}
+	if len(ready) == 0 {
 		return nil
 	}
-	m := slices.MinFunc(s.nodes, func(a, b *machine) int { return cmp.Or(cmp.Compare(a.pods, b.pods), cmp.Compare(a.index, b.index)) })
+	m := slices.MinFunc(ready, func(a, b *machine) int { return cmp.Or(cmp.Compare(a.pods, b.pods), cmp.Compare(a.index, b.index)) })
 	if m.pods >= s.maxPods {
 		return nil
 	}
 	return m
+}
+
+// ready tells whether the node's daemon serves: with custom networking it gives up
+// without an interface for pods.
+func (s *stage) ready(m *machine) bool {
+	if !s.layout.Settings.CustomNetworking {
+		return true
+	}
+	v, _ := s.pools.Stats(m.id)
+	return v.Total > 0
 }
 
 func (s *stage) place(m *machine, k plan.Kind, index int) {
@@ -298,6 +319,9 @@ func (s *stage) fail(k plan.Kind, m *machine, index int, phase plan.Phase, why s
 	}
 	if phase == plan.Pending {
 		why = string(plan.MaxPods)
+		if m == nil && !slices.ContainsFunc(s.nodes, s.ready) {
+			why = s.why(s.nodes[0])
+		}
 	}
 	if s.got.First == "none" {
 		s.got.First = fmt.Sprintf("%s pod %d, node %d, %s: %s", k, index, node, phase, why)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -31,7 +32,7 @@ func Advise(l Layout, r *Result) []Advice {
 	}
 	ways := []func(Layout) *Advice{
 		warmTargets, prefixDelegation, prefixDelegationAndTargets, noPrefixDelegation, noMaxENI, morePods,
-		biggerSubnets, customNetworking, customNetworkingAndPrefixes, otherType,
+		biggerSubnets, customNetworking, otherType,
 	}
 	found := make([]*Advice, len(ways))
 	var each sync.WaitGroup
@@ -45,7 +46,9 @@ func Advise(l Layout, r *Result) []Advice {
 			out = append(out, *a)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Advice) int { return cmp.Or(order01(b.Carries, a.Carries), cmp.Compare(b.PodsAddressed, a.PodsAddressed)) })
+	slices.SortStableFunc(out, func(a, b Advice) int {
+		return cmp.Or(order01(b.Carries, a.Carries), cmp.Compare(b.PodsAddressed, a.PodsAddressed))
+	})
 	return out
 }
 
@@ -68,7 +71,7 @@ func try(l Layout, way, flags string) *Advice {
 	w := newWorld(&l, t)
 	w.play()
 	a := &Advice{Way: way, Flags: flags, NodesLaunched: len(w.nodes), PodsAddressed: w.workload.addressed, MaxPods: w.maxPods}
-	a.Carries = len(w.nodes) == l.Nodes && w.first == nil
+	a.Carries = len(w.ready) == l.Nodes && w.first == nil
 	if a.Carries && l.Surge > 0 {
 		s := w.surge()
 		a.Carries = s.First == nil
@@ -85,7 +88,7 @@ func carries(l Layout) bool {
 	w := newWorld(&l, t)
 	w.impatient = true
 	w.play()
-	return len(w.nodes) == l.Nodes && w.first == nil && (l.Surge == 0 || w.surge().First == nil)
+	return len(w.ready) == l.Nodes && w.first == nil && (l.Surge == 0 || w.surge().First == nil)
 }
 
 // counted is WARM_IP_TARGET with a MINIMUM_IP_TARGET for the pods that a node is to
@@ -150,27 +153,46 @@ func morePods(l Layout) *Advice {
 	return try(l, "more pods on each node", fmt.Sprintf("--max-pods %d", need))
 }
 
-// biggerSubnets looks for the smallest size that carries.
-func biggerSubnets(l Layout) *Advice {
-	size := func(list []netip.Prefix) int {
-		return slices.MaxFunc(list, func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) }).Bits()
+// Sizes of subnets, as lengths of their prefixes.
+const (
+	largest  = 16
+	smallest = 28
+)
+
+// enough finds the smallest subnets, from as small as that to the largest, with which a
+// layout goes as far as with the largest.
+func enough(from int, with func(bits int) Layout) int {
+	l := with(largest)
+	most := try(l, "", "")
+	if most == nil {
+		return largest
 	}
-	from, flag := size(l.Subnets), "--subnets"
-	n := len(l.Subnets)
-	if len(l.PodSubnets) > 0 {
-		from, flag = size(l.PodSubnets), "--custom-networking-subnets"
+	// Less than an address for each pod need not be tried.
+	for from > largest && len(l.Subnets)<<(32-from) < most.PodsAddressed {
+		from--
 	}
-	best := from
-	for bits := from - 1; bits >= 16; bits-- {
-		best = bits
-		if carries(resized(l, bits)) {
-			break
+	good := func(bits int) bool {
+		if most.Carries {
+			return carries(with(bits))
 		}
+		a := try(with(bits), "", "")
+		return a != nil && a.NodesLaunched >= most.NodesLaunched && a.PodsAddressed >= most.PodsAddressed
 	}
-	if best == from {
+	// More addresses never reach fewer pods: sort.Search's condition.
+	return from - sort.Search(from-largest, func(i int) bool { return good(from - i) })
+}
+
+func biggerSubnets(l Layout) *Advice {
+	list, flag := l.Subnets, "--subnets"
+	if len(l.PodSubnets) > 0 {
+		list, flag = l.PodSubnets, "--custom-networking-subnets"
+	}
+	least := slices.MaxFunc(list, func(a, b netip.Prefix) int { return cmp.Compare(a.Bits(), b.Bits()) }).Bits()
+	if least == largest {
 		return nil
 	}
-	return try(resized(l, best), "bigger subnets", fmt.Sprintf("%s of %d x /%d", flag, n, best))
+	bits := enough(least-1, func(bits int) Layout { return resized(l, bits) })
+	return try(resized(l, bits), "bigger subnets", fmt.Sprintf("%s of %d x /%d", flag, len(list), bits))
 }
 
 // resized gives the subnets of pods at least that size.
@@ -181,7 +203,8 @@ func resized(l Layout, bits int) Layout {
 	}
 	list := make([]netip.Prefix, len(old))
 	for i, p := range old {
-		list[i] = block(i, min(bits, p.Bits()))
+		// Numbers are all that matters: 240.0.0.0/4 is nobody's.
+		list[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{240, byte(i), 0, 0}), min(bits, p.Bits()))
 	}
 	if len(l.PodSubnets) > 0 {
 		l.PodSubnets = list
@@ -191,7 +214,7 @@ func resized(l Layout, bits int) Layout {
 	return l
 }
 
-// block is the i-th of blocks that overlap neither each other nor private ranges.
+// block is the i-th subnet out of secondary CIDR blocks in the shared address space.
 func block(i, bits int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{100, byte(64 + i), 0, 0}), bits)
 }
@@ -206,36 +229,19 @@ func secondary(l Layout, bits int) Layout {
 	return l
 }
 
-// smallestSecondary finds the smallest subnets for pods that carry, else the largest.
-func smallestSecondary(l Layout) (int, bool) {
-	for bits := 28; bits >= 16; bits-- {
-		if carries(secondary(l, bits)) {
-			return bits, true
-		}
-	}
-	return 16, false
-}
-
+// customNetworking takes prefix delegation with it where it does not carry alone: the
+// primary interface has no pods then.
 func customNetworking(l Layout) *Advice {
 	if len(l.PodSubnets) > 0 {
 		return nil
 	}
-	bits, _ := smallestSecondary(l)
-	return try(secondary(l, bits), "custom networking in a secondary CIDR block", "--custom-networking-subnets "+names(l, bits))
-}
-
-// customNetworkingAndPrefixes makes up for the primary interface, which has no pods
-// with custom networking.
-func customNetworkingAndPrefixes(l Layout) *Advice {
-	if len(l.PodSubnets) > 0 || l.Settings.PrefixDelegation || !isNitro(&l) {
-		return nil
+	way, flags := "custom networking in a secondary CIDR block", ""
+	if !l.Settings.PrefixDelegation && isNitro(&l) && !carries(secondary(l, largest)) {
+		l.Settings.PrefixDelegation = true
+		way, flags = way+", and prefix delegation", "--prefix-delegation "
 	}
-	if _, alone := smallestSecondary(l); alone {
-		return nil
-	}
-	l.Settings.PrefixDelegation = true
-	bits, _ := smallestSecondary(l)
-	return try(secondary(l, bits), "custom networking in a secondary CIDR block, and prefix delegation", "--prefix-delegation --custom-networking-subnets "+names(l, bits))
+	bits := enough(smallest, func(bits int) Layout { return secondary(l, bits) })
+	return try(secondary(l, bits), way, flags+"--custom-networking-subnets "+names(l, bits))
 }
 
 func names(l Layout, bits int) string {

@@ -30,3 +30,17 @@ func BenchmarkEvaluate(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAdvise is the same in subnets that are too small, with the ways out.
+func BenchmarkAdvise(b *testing.B) {
+	l := large(map[string]string{"WARM_ENI_TARGET": "1"})
+	for i, p := range l.Subnets {
+		l.Subnets[i] = netip.PrefixFrom(p.Addr(), 20)
+	}
+	for range b.N {
+		r, err := Evaluate(l)
+		if err != nil || r.Carries() || len(Advise(l, r)) == 0 {
+			b.Fatal(r, err)
+		}
+	}
+}

@@ -45,6 +45,8 @@ const (
 	mostNodes = 5000
 	mostPods  = 1000 // per node
 	mostENIs  = 4    // of the control plane
+
+	mostSubnets = 16
 )
 
 // ParseSubnets reads a list of a flag's blocks.
@@ -101,6 +103,9 @@ func (l *Layout) check() (*instancetypes.Type, error) {
 func (l *Layout) checkSubnets() error {
 	if len(l.Subnets) == 0 {
 		return fmt.Errorf("--subnets names none")
+	}
+	if n := len(l.Subnets); n > mostSubnets {
+		return fmt.Errorf("--subnets names %d, more than the %d of a cluster", n, mostSubnets)
 	}
 	if n := len(l.PodSubnets); n > 0 && n != len(l.Subnets) {
 		return fmt.Errorf("--custom-networking-subnets names %d and --subnets %d: each subnet of nodes needs one of pods in its zone", n, len(l.Subnets))

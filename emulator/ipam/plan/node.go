@@ -74,6 +74,12 @@ func (n *node) grow() {
 	}
 }
 
+// ready tells whether the node is Ready once its daemon has started: with custom
+// networking the daemon gives up without an interface for pods.
+func (n *node) ready() bool {
+	return !n.world.layout.Settings.CustomNetworking || n.machine.State(n.world.now).Total > 0
+}
+
 // carryOut does in the ledger what the machine asks of EC2.
 func (n *node) carryOut(a warmpool.Action) warmpool.Result {
 	switch a.Kind {

@@ -11,6 +11,7 @@
 //  2. All nodes, spread over the subnets as a node group spreads them: each takes a
 //     primary address. A full subnet is passed over while another has addresses.
 //  3. Each node's daemon, node by node, until its pool is warm.
+//     With custom networking, a node that got no interface for pods is not Ready.
 //  4. DaemonSets' pods node by node, then the cluster's own, then the workload's by
 //     index. A pod goes to the node with the fewest pods, of several to the first;
 //     the next comes when that node's pool has grown as far as it can.
@@ -48,7 +49,7 @@ func Evaluate(l Layout) (*Result, error) {
 	w := newWorld(&l, t)
 	w.play()
 	r := w.result()
-	if r.Refused > 0 {
+	if r.Refused > 0 && r.NodesReady == r.NodesLaunched {
 		r.OtherOrders = otherOrders(&l, w)
 	}
 	if r.First == nil {
@@ -79,7 +80,7 @@ type world struct {
 	refusals     int      // of what daemons asked EC2 for
 	atStart      int      // refusals of the nodes' first pools
 	launchError  *refusal // why not all nodes launched
-	impatient    bool // ends with the first failure
+	impatient    bool     // ends with the first failure
 	workload     tally
 	others       tally // DaemonSets' and the cluster's own
 	first        *Failure
@@ -147,7 +148,9 @@ func (w *world) boot(nodes []*node) {
 		}
 	}
 	for _, n := range nodes {
-		heap.Push(&w.ready, n)
+		if n.ready() {
+			heap.Push(&w.ready, n)
+		}
 	}
 }
 
@@ -155,18 +158,35 @@ func (w *world) boot(nodes []*node) {
 // go by, and the pod an address there.
 func (w *world) schedule(k Kind, index int, t *tally) bool {
 	t.asked++
-	if w.ready[0].held >= w.maxPods {
-		n := len(w.ready)
-		w.fail(t, Failure{
-			Kind: k, Index: index, Node: -1, Phase: Pending, Resource: MaxPods,
-			Message: fmt.Sprintf("0/%d nodes are available: %d Too many pods.", n, n),
-		})
+	if len(w.ready) == 0 || w.ready[0].held >= w.maxPods {
+		w.fail(t, w.unschedulable(k, index))
 		return false
 	}
 	n := w.ready[0]
 	ok := w.place(n, k, index, t)
 	heap.Fix(&w.ready, 0)
 	return ok
+}
+
+// unschedulable is a pod that no node takes.
+func (w *world) unschedulable(k Kind, index int) Failure {
+	f := Failure{Kind: k, Index: index, Node: -1, Phase: Pending, Resource: MaxPods}
+	if len(w.ready) == 0 {
+		w.nodes[0].explain(&f)
+	}
+	all, full := len(w.nodes), len(w.ready)
+	f.Message = fmt.Sprintf("0/%d nodes are available:", all)
+	if full > 0 {
+		f.Message += fmt.Sprintf(" %d Too many pods", full)
+	}
+	if full > 0 && all > full {
+		f.Message += ","
+	}
+	if all > full {
+		f.Message += fmt.Sprintf(" %d node(s) had untolerated taint {node.kubernetes.io/not-ready: }", all-full)
+	}
+	f.Message += "."
+	return f
 }
 
 // place gives a pod of the node an address, or lets it wait there.
@@ -226,7 +246,7 @@ func (w *world) surge() *Surge {
 		w.schedule(KindMoved, i, &w.workload)
 	}
 	s := &Surge{NodesAsked: asked, NodesLaunched: len(w.nodes) - before, PodsMoved: moved, PodsAddressed: w.workload.addressed, First: w.first}
-	if s.First == nil && w.launchError != nil {
+	if w.launchError != nil { // it comes before any pod moves
 		s.First = w.launchError.failure(len(w.nodes))
 	}
 	return s

@@ -65,9 +65,9 @@ type Result struct {
 
 	NodesAsked    int `json:"nodesAsked"`
 	NodesLaunched int `json:"nodesLaunched"`
+	NodesReady    int `json:"nodesReady"`
 	// LaunchError is why the others did not.
-	LaunchError string        `json:"launchError,omitempty"`
-	LaunchFull  *netip.Prefix `json:"-"`
+	LaunchError string `json:"launchError,omitempty"`
 
 	// The workload's pods; waiting ones have a node but no address, pending ones none.
 	PodsAsked     int `json:"podsAsked"`
@@ -82,7 +82,8 @@ type Result struct {
 	// the first pod came. The package's comment says what follows from that.
 	Refused        int `json:"refused"`
 	RefusedAtStart int `json:"refusedAtStart"`
-	// OtherOrders is about all pods together, nil if EC2 refused nothing.
+	// OtherOrders is about all pods together, nil if EC2 refused nothing, or left nodes
+	// NotReady, which would be others.
 	OtherOrders *Range `json:"otherOrders,omitempty"`
 
 	// First is the first pod that fails; without one, Next is the pod beyond the
@@ -98,7 +99,7 @@ type Result struct {
 // Carries tells whether every node launches and every pod has an address, also while
 // a rolling update has its extra nodes.
 func (r *Result) Carries() bool {
-	return r.NodesLaunched == r.NodesAsked && r.First == nil && (r.Surge == nil || r.Surge.First == nil)
+	return r.NodesReady == r.NodesAsked && r.First == nil && (r.Surge == nil || r.Surge.First == nil)
 }
 
 // Surge is a rolling update at its worst.
@@ -133,14 +134,13 @@ func (u *Use) add(g grant) {
 func (w *world) result() *Result {
 	r := &Result{
 		InstanceType: w.typ.Name, MaxPods: w.maxPods, ENIs: w.typ.DefaultCardENIs, IPv4PerENI: w.typ.IPv4PerENI,
-		NodesAsked: w.layout.Nodes, NodesLaunched: len(w.nodes),
+		NodesAsked: w.layout.Nodes, NodesLaunched: len(w.nodes), NodesReady: len(w.ready),
 		PodsAsked: w.workload.asked, PodsAddressed: w.workload.addressed, PodsWaiting: w.workload.waiting, PodsPending: w.workload.pending,
 		OtherPods: w.others.addressed, OtherPodsFailed: w.others.waiting + w.others.pending,
 		Refused: w.refusals, RefusedAtStart: w.atStart, First: w.first,
 	}
 	if w.launchError != nil {
 		r.LaunchError = w.launchError.Error()
-		r.LaunchFull = &w.launchError.subnet.cidr
 	}
 	for _, s := range w.subnets {
 		r.Subnets = append(r.Subnets, s.summary(false))
