@@ -58,6 +58,7 @@ func (a *app) ipsCommand() *cobra.Command {
 	fs.StringVar(&subnet, "subnet", "", "instead, the owner of each address of this subnet")
 	fs.StringVarP(&output, "output", "o", "table", "table, wide or json")
 	fs.BoolVarP(&watch, "watch", "w", false, "go on: redraw on a terminal, else print what changes")
+	cmd.AddCommand(ipsPlanCommand())
 	return cmd
 }
 
