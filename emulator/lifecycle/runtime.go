@@ -296,12 +296,15 @@ func (rt *runtime) node(name string) *corev1.Node {
 
 // takesPods tells whether a node is Ready and the node controller has seen that: on
 // EKS its taint is gone long before a node group is ACTIVE, and who deploys right
-// after that finds all nodes open to the scheduler.
+// after that finds all nodes open to the scheduler. The NoExecute taint beside it
+// goes up to five seconds later, and every pod tolerates it for minutes.
 func takesPods(n *corev1.Node) bool {
 	ready := slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
 		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 	})
-	return ready && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
+	return ready && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Key == corev1.TaintNodeNotReady && t.Effect == corev1.TaintEffectNoSchedule
+	})
 }
 
 // owns tells whether the cluster's node of that name is the instance: addresses,

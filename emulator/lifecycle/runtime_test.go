@@ -20,6 +20,7 @@ func TestTakesPods(t *testing.T) {
 		{"not ready yet tainted", corev1.ConditionFalse, nil, false},
 		{"ready, the node controller has not seen it", corev1.ConditionTrue, taint(corev1.TaintNodeNotReady), false},
 		{"ready", corev1.ConditionTrue, nil, true},
+		{"ready, the later taint not yet gone", corev1.ConditionTrue, []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoExecute}}, true},
 		{"ready with a taint of the group's", corev1.ConditionTrue, taint("gpu"), true},
 		{"lost", corev1.ConditionUnknown, nil, false},
 	} {

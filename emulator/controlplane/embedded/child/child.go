@@ -34,7 +34,7 @@ const (
 	// While starting, garbage is collected less often, but not as seldom as would be
 	// quickest: what stays would lie scattered in a heap that never shrinks again.
 	// Afterwards a small heap matters more than a little processor time.
-	startingGCPercent, steadyGCPercent = 100, 30
+	startingGCPercent, steadyGCPercent = 100, 20
 )
 
 // Main runs a control plane until the parent ends it or itself ends, and returns
