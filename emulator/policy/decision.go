@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"slices"
+	"strings"
+)
+
 // Layer is a kind of policies that a request is judged by.
 type Layer int
 
@@ -244,6 +249,50 @@ func (p *Policies) NearMisses(r Request) []NearMiss {
 					}
 				}
 			}
+		}
+	}
+	return out
+}
+
+// MissingKeys lists the condition keys that the statements about the request's action
+// use, and that the request does not have.
+func (p *Policies) MissingKeys(r Request) []string {
+	q := ask(&r)
+	var out []string
+	for l := range layers {
+		policies := p.layer(l)
+		for i := range policies {
+			for _, j := range policies[i].about(q.vendor) {
+				if s := &policies[i].compiled[j]; s.actions.match(q.action) != s.notActions {
+					out = s.missing(out, r.Context)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// missing adds to out the keys that the statement uses, that have no value and that
+// out does not have yet.
+func (s *statement) missing(out []string, ctx map[string][]string) []string {
+	add := func(name string) {
+		low := strings.ToLower(name)
+		if name != "" && len(ctx[low]) == 0 && !slices.ContainsFunc(out, func(o string) bool { return strings.EqualFold(o, name) }) {
+			out = append(out, name)
+		}
+	}
+	variables := func(v *value) {
+		for i := range v.parts {
+			add(v.parts[i].name)
+		}
+	}
+	for i := range s.resources {
+		variables(&s.resources[i])
+	}
+	for i := range s.conditions {
+		add(s.source.Conditions[i].name)
+		for j := range s.conditions[i].values {
+			variables(&s.conditions[i].values[j])
 		}
 	}
 	return out

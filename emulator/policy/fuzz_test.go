@@ -23,7 +23,7 @@ func FuzzDecide(f *testing.F) {
 		if err1 != nil || err2 != nil {
 			return
 		}
-		if spans := Locate(own); len(spans) != len(d1.Statements) {
+		if spans := d1.Locate(); len(spans) != len(d1.Statements) {
 			t.Errorf("%d statements are at %d places", len(d1.Statements), len(spans))
 		}
 		d1.ContextKeys()

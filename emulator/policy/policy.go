@@ -21,6 +21,7 @@ type Document struct {
 	ID         string
 	Statements []Statement
 
+	text      string
 	compiled  []statement      // of Statements, by index
 	byVendor  map[string][]int // statements that may be about a service's actions
 	anyVendor []int            // those that may be about the actions of services that byVendor leaves out
@@ -86,7 +87,7 @@ func Parse(doc string) (*Document, error) {
 	if err != nil {
 		return nil, ErrSyntax
 	}
-	d := &Document{Version: "2008-10-17"}
+	d := &Document{Version: "2008-10-17", text: doc}
 	for _, k := range slices.Sorted(maps.Keys(top)) {
 		switch raw := top[k]; k {
 		case "Version":

@@ -12,12 +12,12 @@ type Position struct{ Line, Column int }
 // Span is where a statement is.
 type Span struct{ Start, End Position }
 
-// Locate finds the statements of a valid document. As in IAM's policy simulator a
+// Locate finds the document's statements in its text. As in IAM's policy simulator a
 // statement begins where its list's bracket or the statement before it ends, and a
 // statement that is no list's after its brace (AWS CLI reference,
 // simulate-custom-policy and simulate-principal-policy).
-func Locate(doc string) []Span {
-	raw := []byte(doc)
+func (d *Document) Locate() []Span {
+	raw := []byte(d.text)
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.Token() // the document's brace
 	for dec.More() {

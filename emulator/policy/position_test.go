@@ -18,7 +18,11 @@ func TestLocate(t *testing.T) {
 		{"a second statement begins where the first ends", `{"Statement":[{"Effect":"Allow"},{"Effect":"Deny"}]}`,
 			[]Span{{Position{1, 15}, Position{1, 33}}, {Position{1, 33}, Position{1, 51}}}},
 	} {
-		if diff := cmp.Diff(tt.want, Locate(tt.doc)); diff != "" {
+		d, err := Parse(tt.doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, d.Locate()); diff != "" {
 			t.Errorf("%s: %s", tt.source, diff)
 		}
 	}

@@ -157,3 +157,11 @@ type OIDCProvider struct {
 	Issuer    string // without https://, as condition keys are prefixed
 	ClientIDs []string
 }
+
+// Entity is a user, group or role with the policies that are attached to it.
+type Entity struct {
+	ARN, ID  string
+	Tags     map[string]string
+	Policies []Policy // a user's with those of its groups
+	Boundary []Policy // nil if there is none
+}

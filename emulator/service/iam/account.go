@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/smithy-go"
 
@@ -136,7 +135,7 @@ func (s *Service) RoleByARN(_ context.Context, sc awsid.Scope, arn string) (poli
 func (r *role) forPolicy(account string) policy.Role {
 	return policy.Role{
 		Account: account, Name: r.Name, ARN: r.ARN, ID: r.ID, Trust: r.Trust, Attached: r.Attached, Inline: r.Inline,
-		Boundary: r.Boundary, MaxSession: time.Duration(r.MaxSession) * time.Second,
+		Boundary: r.Boundary, MaxSession: time.Duration(r.MaxSession) * time.Second, Tags: tagMap(r.Tags),
 	}
 }
 
@@ -147,18 +146,4 @@ func (s *Service) UserByARN(_ context.Context, sc awsid.Scope, arn string) (id s
 		return "", false
 	}
 	return u.ID, true
-}
-
-// PolicyDocument returns the default version of a managed policy, AWS's or the
-// account's.
-func (s *Service) PolicyDocument(_ context.Context, sc awsid.Scope, arn string) (string, bool) {
-	p, ok := managedIn(s.store, sc.Global(), arn)
-	if !ok {
-		return "", false
-	}
-	i, err := p.version(aws.String(p.Default))
-	if err != nil {
-		return "", false
-	}
-	return p.Versions[i].Document, true
 }
