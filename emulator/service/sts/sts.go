@@ -24,6 +24,11 @@ type Directory interface {
 	Role(ctx context.Context, sc awsid.Scope, name string) (policy.Role, bool)
 	RoleByARN(ctx context.Context, sc awsid.Scope, arn string) (policy.Role, bool)
 	OIDCProvider(ctx context.Context, sc awsid.Scope, issuer string) (policy.OIDCProvider, bool)
+	// Entity finds a user or role with its tags and policies.
+	Entity(ctx context.Context, sc awsid.Scope, arn string) (policy.Entity, bool)
+	// ManagedPolicies finds managed policies by ARN. It leaves out what is not there,
+	// and never answers nil.
+	ManagedPolicies(sc awsid.Scope, arns ...string) []policy.Policy
 	// KeyAccount tells which account of the partition a long-term access key
 	// belongs to.
 	KeyAccount(ctx context.Context, partition, accessKeyID string) (string, bool)
@@ -54,6 +59,8 @@ type Service struct {
 	log   *slog.Logger
 	iam   Directory
 	keys  KeySource
+
+	parsed policy.Cache
 
 	mu    sync.Mutex
 	swept time.Time
