@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -58,6 +60,26 @@ type Match struct {
 
 // Statement is the statement itself.
 func (m Match) Statement() *Statement { return &m.Policy.Statements[m.Index] }
+
+// String is the statement as a trace prints it: Deny "DenyProd" of policy guardrails
+// of role/ops (identity-based policy).
+func (m Match) String() string {
+	s := m.Statement()
+	effect, name, of := "Deny", fmt.Sprintf("statement %d", m.Index+1), m.Policy.Name
+	if s.Allow {
+		effect = "Allow"
+	}
+	if s.Sid != "" {
+		name = strconv.Quote(s.Sid)
+	}
+	switch {
+	case m.Policy.ARN != "":
+		of = m.Policy.ARN
+	case m.Policy.Owner != "":
+		of += " of " + m.Policy.Owner
+	}
+	return effect + " " + name + " of policy " + of + " (" + m.Layer.String() + ")"
+}
 
 // Decision is the answer to a request, with what made it.
 type Decision struct {

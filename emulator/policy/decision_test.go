@@ -253,6 +253,9 @@ func TestDecisionTellsWhatMadeIt(t *testing.T) {
 	if diff := cmp.Diff([]by{{IdentityBased, "second", 1}, {SessionPolicy, "session", 0}}, got); diff != "" || !d.Allowed() {
 		t.Errorf("%v: %s", d.Outcome, diff)
 	}
+	if got, want := d.By[0].String(), "Allow statement 2 of policy second (identity-based policy)"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
 	p.Session = named(t, "session", `{"Sid":"OnMondays","Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"day":"monday"}}}`)
 	near := p.NearMisses(Request{Principal: session, Action: "s3:GetObject", Resource: "arn:aws:s3:::b/x", Context: map[string][]string{"day": {"sunday"}}})
 	if len(near) != 1 || near[0].Layer != SessionPolicy || near[0].Statement().Sid != "OnMondays" || near[0].Condition.Key != "day" || !slices.Equal(near[0].Given, []string{"sunday"}) {

@@ -35,7 +35,7 @@ type Names interface {
 var files embed.FS
 
 // prefixes are IAM's names of services whose API is called otherwise.
-var prefixes = map[string]string{"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "eksauth": "eks-auth", "eventbridge": "events"}
+var prefixes = map[string]string{"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "eksauth": "eks-auth"}
 
 // Prefix is the service's name in actions.
 func Prefix(service string) string {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
@@ -102,4 +103,18 @@ func (s *Service) GetAccessKeyInfo(ctx context.Context, in *sts.GetAccessKeyInfo
 		return &sts.GetAccessKeyInfoOutput{Account: &k.Caller.Account}, nil
 	}
 	return nil, validationError("Invalid AccessKeyId: " + id)
+}
+
+// DecodeAuthorizationMessage implements the operation.
+func (s *Service) DecodeAuthorizationMessage(_ context.Context, in *sts.DecodeAuthorizationMessageInput, _ ...func(*sts.Options)) (*sts.DecodeAuthorizationMessageOutput, error) {
+	var c checks
+	c.Required("encodedMessage", in.EncodedMessage, 1, 10240)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	plain, err := policy.Decode(*in.EncodedMessage)
+	if err != nil {
+		return nil, &types.InvalidAuthorizationMessageException{Message: aws.String("Message could not be decoded.")}
+	}
+	return &sts.DecodeAuthorizationMessageOutput{DecodedMessage: &plain}, nil
 }
