@@ -129,6 +129,7 @@ func TestResources(t *testing.T) {
 		{unverified, `"Resource":"arn:aws:sqs"`, "arn:aws:sqs:us-east-1:123456789012:q", "2012-10-17", true},
 		{unverified, `"Resource":"arn:aws:sqs:us-east-1"`, "arn:aws:sqs:us-west-2:123456789012:q", "2012-10-17", false},
 		{docResource, `"Resource":"arn:aws:iam::123456789012:user/Bob"`, "arn:aws:iam::123456789012:user/bob", "2012-10-17", false},
+		{docResource, `"Resource":[]`, "arn:aws:sqs:us-east-1:123456789012:q", "2012-10-17", false},
 		{docResource, `"Resource":"arn:aws:eks:*:*:cluster/*"`, "*", "2012-10-17", false},
 		{docResource, `"Resource":"arn:aws:s3:::b/?"`, "arn:aws:s3:::b/é", "2012-10-17", true},
 	}

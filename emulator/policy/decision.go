@@ -115,7 +115,7 @@ func consult(q *question, layer Layer, policies []Policy) (v verdict) {
 		p := &policies[i]
 		for _, j := range p.about(q.vendor) {
 			s := &p.compiled[j]
-			if s.source.Allow && v.named == byItself {
+			if s.source.Allow && v.named == byItself || s.toNobody(layer) {
 				continue // nothing wider is to be had
 			}
 			named := s.applies(q)
@@ -230,7 +230,7 @@ func (p *Policies) Applying(r Request) []Match {
 			for _, j := range policies[i].about(q.vendor) {
 				s := &policies[i].compiled[j]
 				switch m := (Match{l, policies[i], j}); {
-				case s.applies(&q) == nobody:
+				case s.toNobody(l) || s.applies(&q) == nobody:
 				case s.source.Allow:
 					allows = append(allows, m)
 				default:
@@ -262,7 +262,7 @@ func (p *Policies) NearMisses(r Request) []NearMiss {
 		for i := range policies {
 			for _, j := range policies[i].about(q.vendor) {
 				s := &policies[i].compiled[j]
-				if !s.source.Allow || s.actions.match(q.action) == s.notActions || s.names(&q.Principal) == nobody || !s.covers(&q) {
+				if !s.source.Allow || s.toNobody(l) || s.actions.match(q.action) == s.notActions || s.names(&q.Principal) == nobody || !s.covers(&q) {
 					continue
 				}
 				for k := range s.conditions {

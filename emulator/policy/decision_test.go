@@ -85,6 +85,7 @@ func TestDecide(t *testing.T) {
 		{docPrincipal, "the account's ARN is the same", user, Policies{Identity: pol(allow), Resource: pol(grants("arn:aws:iam::111122223333:root"))}, Allowed, ""},
 		{docLogic, "resource policy, explicit deny", user, Policies{Identity: pol(allow), Resource: pol(`{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}`)}, Denied, "with an explicit deny in a resource-based policy"},
 		{docLogic, "resource policies bind root", root, Policies{Resource: pol(`{"Effect":"Deny","Principal":"*","Action":"*","Resource":"*"}`)}, Denied, "with an explicit deny in a resource-based policy"},
+		{docLogic, "resource policy without principals grants nothing", user, Policies{Resource: pol(allow)}, NoMatch, "because no identity-based policy allows the s3:GetObject action"},
 		{docLogic, "KMS keys must allow explicitly", user, Policies{Identity: pol(allow), Resource: pol(elsewhere), ByResource: true}, NoMatch, "because no resource-based policy allows the s3:GetObject action"},
 		{docLogic, "KMS keys delegate to the account", user, Policies{Identity: pol(allow), Resource: pol(grants(home)), ByResource: true}, Allowed, ""},
 		{docLogic, "KMS keys delegate to the account, whose policies do not allow", user, Policies{Resource: pol(grants(home)), ByResource: true}, NoMatch, "because no identity-based policy allows the s3:GetObject action"},

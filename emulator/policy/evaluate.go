@@ -78,7 +78,7 @@ func (s *statement) applies(q *question) reach {
 // covers tells whether the statement is about the request's resource. Trust policies
 // have no Resource element: they are about their role.
 func (s *statement) covers(q *question) bool {
-	if len(s.resources) == 0 {
+	if s.source.Resource == nil && s.source.NotResource == nil {
 		return true
 	}
 	for i := range s.resources {

@@ -69,6 +69,12 @@ func (s *statement) names(who *Principal) reach {
 	return byItself
 }
 
+// toNobody tells whether the statement of a resource's policy grants something without
+// the principals that it has to have.
+func (s *statement) toNobody(l Layer) bool {
+	return l >= ResourceBased && s.source.Allow && s.source.Principal == nil && s.source.NotPrincipal == nil
+}
+
 const ec2Service = "ec2.amazonaws.com"
 
 func (p *Principals) reach(who *Principal) reach {
