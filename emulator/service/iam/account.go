@@ -79,6 +79,7 @@ func (s *Service) GetAccountSummary(ctx context.Context, _ *iam.GetAccountSummar
 	for _, p := range own {
 		versions += len(p.Versions)
 	}
+	virtual := devices.List(s.store, sc)
 	n := func(v int) int32 { return int32(v) }
 	return &iam.GetAccountSummaryOutput{SummaryMap: map[string]int32{
 		"Users": n(len(users.List(s.store, sc))), "UsersQuota": n(s.quota("users-per-account")),
@@ -94,7 +95,7 @@ func (s *Service) GetAccountSummary(ctx context.Context, _ *iam.GetAccountSummar
 		"AssumeRolePolicySizeQuota":     n(s.quota("role-trust-policy-length")), "PolicySizeQuota": maxPolicySize, "VersionsPerPolicyQuota": maxVersions,
 		"RolePolicySizeQuota": n(roleHolder.inlineSize), "UserPolicySizeQuota": n(userHolder.inlineSize), "GroupPolicySizeQuota": n(groupHolder.inlineSize),
 		"GroupsPerUserQuota": maxGroupsPerUser, "ServerCertificates": 0, "ServerCertificatesQuota": 20,
-		"SigningCertificatesPerUserQuota": 2, "MFADevices": 0, "MFADevicesInUse": 0, "AccountMFAEnabled": 0,
+		"SigningCertificatesPerUserQuota": 2, "MFADevices": n(len(virtual)), "MFADevicesInUse": n(len(virtual) - len(devicesOf(s.store, sc, ""))), "AccountMFAEnabled": 0,
 		"AccountAccessKeysPresent": 1, "AccountPasswordPresent": 1, "AccountSigningCertificatesPresent": 0,
 		"GlobalEndpointTokenVersion": 1,
 	}}, nil

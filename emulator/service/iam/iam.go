@@ -57,6 +57,7 @@ const (
 	deletions store.Table[deletionTask]    = "iam-service-linked-role-deletions"
 	accounts  store.Table[accountSettings] = "iam-account"
 	keys      store.Table[accessKey]       = "iam-access-keys"
+	devices   store.Table[mfaDevice]       = "iam-mfa-devices" // keyed by ARN
 )
 
 // keyScope is where access keys live.

@@ -39,10 +39,11 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 	if !arnPattern.MatchString(*in.RoleArn) {
 		return nil, validationError(*in.RoleArn + " is invalid")
 	}
-	if err := checkMFA(in.SerialNumber, in.TokenCode); err != nil {
+	caller := awsid.CallerFrom(ctx)
+	mfa, err := s.checkMFA(ctx, caller, in.SerialNumber, in.TokenCode)
+	if err != nil {
 		return nil, err
 	}
-	caller := awsid.CallerFrom(ctx)
 	role, ok := s.role(ctx, *in.RoleArn)
 	if !ok || !inPartition(*in.RoleArn, caller.Partition()) {
 		return nil, notAuthorized(caller.ARN, "sts:AssumeRole", *in.RoleArn)
@@ -65,6 +66,11 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 		v.SourceIdentity = parent.SourceIdentity
 	}
 	r := s.question(ctx, caller, role)
+	if mfa {
+		// It counts here and is not passed on: the role's credentials have no MFA
+		// ("Configuring MFA-protected API access").
+		r.Context["aws:multifactorauthpresent"], r.Context["aws:multifactorauthage"] = []string{"true"}, []string{"0"}
+	}
 	set(r.Context, "sts:externalid", aws.ToString(in.ExternalId))
 	requested := map[string]string{}
 	for _, t := range in.Tags {
@@ -286,7 +292,8 @@ func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenIn
 	if strings.HasPrefix(caller.AccessKeyID, "ASIA") {
 		return nil, denied("Cannot call GetSessionToken with session credentials")
 	}
-	if err := checkMFA(in.SerialNumber, in.TokenCode); err != nil {
+	mfa, err := s.checkMFA(ctx, caller, in.SerialNumber, in.TokenCode)
+	if err != nil {
 		return nil, err
 	}
 	life := 12 * time.Hour
@@ -296,7 +303,7 @@ func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenIn
 	if caller.IsRoot() {
 		life = min(life, time.Hour)
 	}
-	creds, err := s.issue(ctx, &session{Account: caller.Account, ARN: caller.ARN, UserID: caller.UserID}, life)
+	creds, err := s.issue(ctx, &session{Account: caller.Account, ARN: caller.ARN, UserID: caller.UserID, MFA: mfa}, life)
 	if err != nil {
 		return nil, err
 	}

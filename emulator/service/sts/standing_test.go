@@ -45,6 +45,7 @@ func TestTrustConditions(t *testing.T) {
 		refused    string // the action
 	}{
 		{"long-term keys have no MFA", "mfa", sts.AssumeRoleInput{}, "sts:AssumeRole"},
+		{"with a device's code", "mfa", sts.AssumeRoleInput{SerialNumber: aws.String(device), TokenCode: aws.String("123456")}, ""},
 		{"nor its key", "nomfa", sts.AssumeRoleInput{}, ""},
 		{"external id", "external", sts.AssumeRoleInput{ExternalId: aws.String("42")}, ""},
 		{"wrong external id", "external", sts.AssumeRoleInput{ExternalId: aws.String("43")}, "sts:AssumeRole"},
@@ -155,6 +156,21 @@ func TestStanding(t *testing.T) {
 		who, p, ok := s.Standing(ctx, caller(tt.in))
 		if diff := cmp.Diff(tt.session, names(p.Session)); diff != "" || !ok || who.RoleARN != *roleARN("ops") || !who.Issued.Equal(start) || len(p.Identity) != 1 {
 			t.Errorf("%s: %+v %v %s", tt.name, who, ok, diff)
+		}
+	}
+	for code, want := range map[string]string{"": "false", "123456": "true"} {
+		in := &sts.GetSessionTokenInput{}
+		if code != "" {
+			in.SerialNumber, in.TokenCode = aws.String(device), &code
+		}
+		out, err := s.GetSessionToken(as(ctx, alice, account, "AKIAEXAMPLE"), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, _ := s.Key(ctx, awsid.PartitionAWS, *out.Credentials.AccessKeyId)
+		who, ok := s.Subject(ctx, k.Caller)
+		if got := who.Keys()["aws:multifactorauthpresent"]; !ok || !cmp.Equal(got, []string{want}) {
+			t.Errorf("with the code %q: MFA %v, want %s", code, got, want)
 		}
 	}
 	c := caller(sts.AssumeRoleInput{})

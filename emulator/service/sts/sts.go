@@ -30,6 +30,9 @@ type Directory interface {
 	// ManagedPolicies finds managed policies by ARN. It leaves out what is not there,
 	// and never answers nil.
 	ManagedPolicies(sc awsid.Scope, arns ...string) []policy.Policy
+	// TakeMFACode tells whether a code is the present one of a device of the user; it is
+	// good once.
+	TakeMFACode(ctx context.Context, sc awsid.Scope, userID, serial, code string) bool
 	// KeyAccount tells which account of the partition a long-term access key
 	// belongs to.
 	KeyAccount(ctx context.Context, partition, accessKeyID string) (string, bool)
