@@ -1,32 +1,18 @@
 package policy
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
-// Decision is what a set of statements says about a request.
-type Decision int
+// Outcome is what statements say about a request.
+type Outcome int
 
-// The decisions, in ascending precedence.
+// The outcomes, in ascending precedence.
 const (
-	NoMatch Decision = iota // implicit deny
+	NoMatch Outcome = iota // implicit deny
 	Allowed
 	Denied // explicit deny: no other policy can allow it
 )
 
-func (d Decision) String() string { return [...]string{"no match", "allow", "deny"}[d] }
-
-// Principal is who asks. Exactly the fields that identify it are set: ARN and
-// Account for IAM principals, Service or Federated for the others.
-type Principal struct {
-	ARN       string // root, user or assumed-role session
-	RoleARN   string // the role behind a session, with its path
-	UserID    string // AIDA..., AROA...:session, or the account
-	Account   string
-	Service   string // eks.amazonaws.com
-	Federated string // ARN of the identity provider
-}
+func (o Outcome) String() string { return [...]string{"implicit deny", "allow", "explicit deny"}[o] }
 
 // Request is one authorization question.
 type Request struct {
@@ -38,16 +24,32 @@ type Request struct {
 	Context map[string][]string
 }
 
+// question is a Request made ready for many statements.
+type question struct {
+	*Request
+	action, vendor string // lower case
+}
+
+func ask(r *Request) question {
+	q := question{Request: r, action: strings.ToLower(r.Action)}
+	q.vendor, _, _ = strings.Cut(q.action, ":")
+	return q
+}
+
 // Evaluate decides by d alone. Principal elements are matched only where d has
 // them, so it serves identity policies as well as trust and resource policies.
-func (d *Document) Evaluate(r Request) Decision {
+func (d *Document) Evaluate(r Request) Outcome {
 	out := NoMatch
-	for i := range d.Statements {
-		s := &d.Statements[i]
-		if !s.matches(r, d.Version == "2012-10-17") {
+	q := ask(&r)
+	for _, i := range d.about(q.vendor) {
+		s := &d.compiled[i]
+		if s.source.Allow && out == Allowed {
 			continue
 		}
-		if !s.Allow {
+		if s.applies(&q) == nobody {
+			continue
+		}
+		if !s.source.Allow {
 			return Denied
 		}
 		out = Allowed
@@ -55,77 +57,36 @@ func (d *Document) Evaluate(r Request) Decision {
 	return out
 }
 
-// Combine is the decision of several documents that stand beside each other.
-func Combine(r Request, docs ...*Document) Decision {
-	out := NoMatch
-	for _, d := range docs {
-		out = max(out, d.Evaluate(r))
+// applies tells whether the statement is about the request, and how it names the
+// principal. Conditions come last: they cost most.
+func (s *statement) applies(q *question) reach {
+	if s.actions.match(q.action) == s.notActions {
+		return nobody
 	}
-	return out
-}
-
-func (s *Statement) matches(r Request, variables bool) bool {
-	if s.Principal != nil && !s.Principal.matches(r.Principal) ||
-		s.NotPrincipal != nil && s.NotPrincipal.matches(r.Principal) {
-		return false
+	named := s.names(&q.Principal)
+	if named == nobody || !s.covers(q) {
+		return nobody
 	}
-	like := func(p string) bool { return Like(strings.ToLower(p), strings.ToLower(r.Action)) }
-	if s.Action != nil && !slices.ContainsFunc(s.Action, like) || s.NotAction != nil && slices.ContainsFunc(s.NotAction, like) {
-		return false
-	}
-	sub := func(p string) pattern { return literal(p) }
-	if variables {
-		sub = func(p string) pattern { return substitute(p, r.Context) }
-	}
-	res := func(p string) bool { return matchARN(sub(p), r.Resource) }
-	if s.Resource != nil && !slices.ContainsFunc(s.Resource, res) || s.NotResource != nil && slices.ContainsFunc(s.NotResource, res) {
-		return false
-	}
-	for _, c := range s.Conditions {
-		if !c.holds(r.Context, sub) {
-			return false
+	for i := range s.conditions {
+		if !s.conditions[i].holds(q.Context) {
+			return nobody
 		}
 	}
-	return true
+	return named
 }
 
-const ec2Service = "ec2.amazonaws.com"
-
-func (p *Principals) matches(who Principal) bool {
-	if p.Any {
+// covers tells whether the statement is about the request's resource. Trust policies
+// have no Resource element: they are about their role.
+func (s *statement) covers(q *question) bool {
+	if s.source.Resource == nil && s.source.NotResource == nil {
 		return true
 	}
-	switch {
-	case who.Service != "":
-		// ec2.amazonaws.com.cn can only be in documents of China: see Validate.
-		return slices.Contains(p.Service, who.Service) || who.Service == ec2Service && slices.Contains(p.Service, ec2Service+".cn")
-	case who.Federated != "":
-		return slices.Contains(p.Federated, who.Federated)
-	}
-	return slices.ContainsFunc(p.AWS, func(v string) bool {
-		if v == "*" || v == who.Account || v == who.ARN || v == who.RoleARN && v != "" {
-			return true
-		}
-		id, _, _ := strings.Cut(who.UserID, ":")
-		partition, _, _ := strings.Cut(strings.TrimPrefix(who.ARN, "arn:"), ":")
-		return v == "arn:"+partition+":iam::"+who.Account+":root" || uniqueID(v) && v == id
-	})
-}
-
-// NamesPrincipal tells whether an Allow statement of d names who itself rather
-// than its account as a whole: a trust policy that does needs no identity
-// policy beside it in the same account.
-func (d *Document) NamesPrincipal(who Principal) bool {
-	for _, s := range d.Statements {
-		if !s.Allow || s.Principal == nil {
-			continue
-		}
-		if s.Principal.Any || slices.Contains(s.Principal.AWS, "*") || slices.Contains(s.Principal.AWS, who.ARN) ||
-			who.RoleARN != "" && slices.Contains(s.Principal.AWS, who.RoleARN) {
-			return true
+	for i := range s.resources {
+		if s.resources[i].covers(q.Resource, q.Context) {
+			return s.source.NotResource == nil
 		}
 	}
-	return false
+	return s.source.NotResource != nil
 }
 
 // TrustsService tells whether a role's trust document lets an AWS service

@@ -1,5 +1,6 @@
-// Package policy parses, validates and evaluates IAM policy documents: pure
-// functions of a document and a request, without I/O or a clock.
+// Package policy is the IAM policy engine: it parses, validates and evaluates
+// policy documents, as pure functions of documents and a request, without I/O or a
+// clock.
 package policy
 
 import (
@@ -19,6 +20,11 @@ type Document struct {
 	Version    string
 	ID         string
 	Statements []Statement
+
+	text      string
+	compiled  []statement      // of Statements, by index
+	byVendor  map[string][]int // statements that may be about a service's actions
+	anyVendor []int            // those that may be about the actions of services that byVendor leaves out
 }
 
 // Statement is one statement of a Document. A nil slice is an element that the
@@ -46,6 +52,8 @@ type Condition struct {
 	IfExists bool
 	Key      string // lower case
 	Values   []string
+
+	name string // Key as written
 }
 
 // SetOperator is the quantifier of a condition on a multi-valued key.
@@ -79,7 +87,7 @@ func Parse(doc string) (*Document, error) {
 	if err != nil {
 		return nil, ErrSyntax
 	}
-	d := &Document{Version: "2008-10-17"}
+	d := &Document{Version: "2008-10-17", text: doc}
 	for _, k := range slices.Sorted(maps.Keys(top)) {
 		switch raw := top[k]; k {
 		case "Version":
@@ -95,9 +103,10 @@ func Parse(doc string) (*Document, error) {
 			return nil, ErrSyntax
 		}
 	}
-	if len(d.Statements) == 0 || d.Version != "2008-10-17" && d.Version != "2012-10-17" {
+	if len(d.Statements) == 0 || d.Version != "2008-10-17" && d.Version != withVariables {
 		return nil, ErrSyntax
 	}
+	d.compile()
 	return d, nil
 }
 
@@ -141,7 +150,7 @@ func statements(raw json.RawMessage) ([]Statement, error) {
 	}
 	out := make([]Statement, 0, len(list))
 	for _, r := range list {
-		s, err := statement(r)
+		s, err := readStatement(r)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +159,7 @@ func statements(raw json.RawMessage) ([]Statement, error) {
 	return out, nil
 }
 
-func statement(raw json.RawMessage) (s Statement, err error) {
+func readStatement(raw json.RawMessage) (s Statement, err error) {
 	fields, err := object(raw)
 	if err != nil {
 		return s, err
@@ -238,7 +247,7 @@ func conditions(raw json.RawMessage) ([]Condition, error) {
 			return nil, err
 		}
 		for _, k := range slices.Sorted(maps.Keys(keys)) {
-			c, err := condition(op, k, keys[k])
+			c, err := readCondition(op, k, keys[k])
 			if err != nil {
 				return nil, err
 			}
@@ -248,8 +257,8 @@ func conditions(raw json.RawMessage) ([]Condition, error) {
 	return out, nil
 }
 
-func condition(op, key string, raw json.RawMessage) (Condition, error) {
-	c := Condition{Operator: op, Key: strings.ToLower(key)}
+func readCondition(op, key string, raw json.RawMessage) (Condition, error) {
+	c := Condition{Operator: op, Key: strings.ToLower(key), name: key}
 	if rest, ok := strings.CutPrefix(c.Operator, "ForAllValues:"); ok {
 		c.Operator, c.Set = rest, ForAllValues
 	} else if rest, ok := strings.CutPrefix(c.Operator, "ForAnyValue:"); ok {
@@ -258,7 +267,7 @@ func condition(op, key string, raw json.RawMessage) (Condition, error) {
 	if rest, ok := strings.CutSuffix(c.Operator, "IfExists"); ok && rest != "" {
 		c.Operator, c.IfExists = rest, true
 	}
-	if _, ok := operators[c.Operator]; !ok || key == "" {
+	if _, ok := operators[c.Operator]; (!ok && c.Operator != null) || key == "" || c.Operator == null && c.IfExists {
 		return c, ErrSyntax
 	}
 	list := []json.RawMessage{raw}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestParse(t *testing.T) {
@@ -28,7 +29,7 @@ func TestParse(t *testing.T) {
 			{Operator: "StringEquals", Key: "sts:externalid", Values: []string{"a", "b"}},
 		},
 	}}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Document{}, Condition{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -114,7 +115,7 @@ func TestEvaluate(t *testing.T) {
 		who              Principal
 		action, resource string
 		ctx              map[string][]string
-		want             Decision
+		want             Outcome
 	}{
 		{"wildcard action", `{"Effect":"Allow","Action":"S3:get*","Resource":"arn:aws:s3:::b/*"}`, alice, "s3:GetObject", "arn:aws:s3:::b/x/y", nil, Allowed},
 		{"other action", `{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`, alice, "s3:PutObject", "arn:aws:s3:::b/x", nil, NoMatch},

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/smithy-go"
 
@@ -80,6 +79,7 @@ func (s *Service) GetAccountSummary(ctx context.Context, _ *iam.GetAccountSummar
 	for _, p := range own {
 		versions += len(p.Versions)
 	}
+	virtual := devices.List(s.store, sc)
 	n := func(v int) int32 { return int32(v) }
 	return &iam.GetAccountSummaryOutput{SummaryMap: map[string]int32{
 		"Users": n(len(users.List(s.store, sc))), "UsersQuota": n(s.quota("users-per-account")),
@@ -95,7 +95,7 @@ func (s *Service) GetAccountSummary(ctx context.Context, _ *iam.GetAccountSummar
 		"AssumeRolePolicySizeQuota":     n(s.quota("role-trust-policy-length")), "PolicySizeQuota": maxPolicySize, "VersionsPerPolicyQuota": maxVersions,
 		"RolePolicySizeQuota": n(roleHolder.inlineSize), "UserPolicySizeQuota": n(userHolder.inlineSize), "GroupPolicySizeQuota": n(groupHolder.inlineSize),
 		"GroupsPerUserQuota": maxGroupsPerUser, "ServerCertificates": 0, "ServerCertificatesQuota": 20,
-		"SigningCertificatesPerUserQuota": 2, "MFADevices": 0, "MFADevicesInUse": 0, "AccountMFAEnabled": 0,
+		"SigningCertificatesPerUserQuota": 2, "MFADevices": n(len(virtual)), "MFADevicesInUse": n(len(virtual) - len(devicesOf(s.store, sc, ""))), "AccountMFAEnabled": 0,
 		"AccountAccessKeysPresent": 1, "AccountPasswordPresent": 1, "AccountSigningCertificatesPresent": 0,
 		"GlobalEndpointTokenVersion": 1,
 	}}, nil
@@ -136,7 +136,7 @@ func (s *Service) RoleByARN(_ context.Context, sc awsid.Scope, arn string) (poli
 func (r *role) forPolicy(account string) policy.Role {
 	return policy.Role{
 		Account: account, Name: r.Name, ARN: r.ARN, ID: r.ID, Trust: r.Trust, Attached: r.Attached, Inline: r.Inline,
-		Boundary: r.Boundary, MaxSession: time.Duration(r.MaxSession) * time.Second,
+		Boundary: r.Boundary, MaxSession: time.Duration(r.MaxSession) * time.Second, Tags: tagMap(r.Tags),
 	}
 }
 
@@ -147,18 +147,4 @@ func (s *Service) UserByARN(_ context.Context, sc awsid.Scope, arn string) (id s
 		return "", false
 	}
 	return u.ID, true
-}
-
-// PolicyDocument returns the default version of a managed policy, AWS's or the
-// account's.
-func (s *Service) PolicyDocument(_ context.Context, sc awsid.Scope, arn string) (string, bool) {
-	p, ok := managedIn(s.store, sc.Global(), arn)
-	if !ok {
-		return "", false
-	}
-	i, err := p.version(aws.String(p.Default))
-	if err != nil {
-		return "", false
-	}
-	return p.Versions[i].Document, true
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -28,6 +29,7 @@ type Service struct {
 	log   *slog.Logger
 
 	quotas map[string]int
+	parsed policy.Cache
 }
 
 // New returns the service.
@@ -55,6 +57,7 @@ const (
 	deletions store.Table[deletionTask]    = "iam-service-linked-role-deletions"
 	accounts  store.Table[accountSettings] = "iam-account"
 	keys      store.Table[accessKey]       = "iam-access-keys"
+	devices   store.Table[mfaDevice]       = "iam-mfa-devices" // keyed by ARN
 )
 
 // keyScope is where access keys live.

@@ -230,6 +230,9 @@ func (s *Service) DeleteUser(ctx context.Context, in *iam.DeleteUserInput, _ ...
 		if len(u.Groups) > 0 {
 			return conflict("Cannot delete entity, must remove users from group first.")
 		}
+		if len(devicesOf(tx, scopeOf(ctx), u.ID)) > 0 {
+			return conflict("Cannot delete entity, must delete MFA device first.")
+		}
 		users.Delete(tx, scopeOf(ctx), key(u.Name))
 		return nil
 	})

@@ -3,8 +3,8 @@ package sts
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -39,15 +39,16 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 	if !arnPattern.MatchString(*in.RoleArn) {
 		return nil, validationError(*in.RoleArn + " is invalid")
 	}
-	if err := checkMFA(in.SerialNumber, in.TokenCode); err != nil {
+	caller := awsid.CallerFrom(ctx)
+	mfa, err := s.checkMFA(ctx, caller, in.SerialNumber, in.TokenCode)
+	if err != nil {
 		return nil, err
 	}
-	caller := awsid.CallerFrom(ctx)
 	role, ok := s.role(ctx, *in.RoleArn)
 	if !ok || !inPartition(*in.RoleArn, caller.Partition()) {
 		return nil, notAuthorized(caller.ARN, "sts:AssumeRole", *in.RoleArn)
 	}
-	parent := sessions.Get(s.store, sessionScope, caller.AccessKeyID)
+	parent := s.sessionOf(caller)
 	v, err := s.newSession(role, a)
 	if err != nil {
 		return nil, err
@@ -55,26 +56,27 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 	if err := v.tag(in.Tags, in.TransitiveTagKeys, parent); err != nil {
 		return nil, err
 	}
+	// Once set it stays for the whole chain, and every role of the chain has to trust
+	// in it ("Monitor and control actions taken with assumed roles", source identity).
 	v.SourceIdentity = aws.ToString(in.SourceIdentity)
-	if v.SourceIdentity == "" && parent != nil {
+	if parent != nil && parent.SourceIdentity != "" {
+		if in.SourceIdentity != nil && v.SourceIdentity != parent.SourceIdentity {
+			return nil, notAuthorized(caller.ARN, "sts:SetSourceIdentity", role.ARN)
+		}
 		v.SourceIdentity = parent.SourceIdentity
 	}
-	r := s.question(ctx, caller, role, parent)
-	r.Context["sts:rolesessionname"] = []string{*in.RoleSessionName}
+	r := s.question(ctx, caller, role)
+	if mfa {
+		// It counts here and is not passed on: the role's credentials have no MFA
+		// ("Configuring MFA-protected API access").
+		r.Context["aws:multifactorauthpresent"], r.Context["aws:multifactorauthage"] = []string{"true"}, []string{"0"}
+	}
 	set(r.Context, "sts:externalid", aws.ToString(in.ExternalId))
-	set(r.Context, "sts:sourceidentity", aws.ToString(in.SourceIdentity))
+	requested := map[string]string{}
 	for _, t := range in.Tags {
-		r.Context["aws:requesttag/"+strings.ToLower(*t.Key)] = []string{*t.Value}
-		r.Context["aws:tagkeys"] = append(r.Context["aws:tagkeys"], *t.Key)
+		requested[*t.Key] = *t.Value
 	}
-	actions := []string{"sts:AssumeRole"}
-	if len(in.Tags) > 0 {
-		actions = append(actions, "sts:TagSession")
-	}
-	if in.SourceIdentity != nil {
-		actions = append(actions, "sts:SetSourceIdentity")
-	}
-	if err := trusts(role, r, actions...); err != nil {
+	if err := s.trusts(role, v.ask(r, *in.RoleSessionName, requested, parent), v.actions("sts:AssumeRole", requested)...); err != nil {
 		return nil, err
 	}
 	life, err := lifetime(role, in.DurationSeconds, parent != nil && parent.RoleARN != "")
@@ -90,7 +92,7 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 		return nil, err
 	}
 	return &sts.AssumeRoleOutput{
-		Credentials: creds, AssumedRoleUser: v.user(), PackedPolicySize: packed, SourceIdentity: in.SourceIdentity,
+		Credentials: creds, AssumedRoleUser: v.user(), PackedPolicySize: packed, SourceIdentity: optional(v.SourceIdentity),
 	}, nil
 }
 
@@ -162,47 +164,46 @@ func (v *session) tag(tags []types.Tag, transitive []string, parent *session) er
 	return nil
 }
 
-// question is the request to the role's trust policy.
-func (s *Service) question(ctx context.Context, caller awsid.Caller, role policy.Role, parent *session) policy.Request {
-	p := policy.Principal{ARN: caller.ARN, UserID: caller.UserID, Account: caller.Account}
-	now := s.clock.Now().UTC()
-	c := map[string][]string{
-		"aws:currenttime":      {now.Format(time.RFC3339)},
-		"aws:epochtime":        {strconv.FormatInt(now.Unix(), 10)},
-		"aws:principalaccount": {caller.Account},
-		"aws:userid":           {caller.UserID},
-		"aws:resourceaccount":  {role.Account},
-		// ekslocal speaks HTTP to laptops where AWS has only TLS.
-		"aws:securetransport": {"true"},
+// actions are those that a role's trust policy has to allow for the session.
+func (v *session) actions(assume string, requested map[string]string) []string {
+	out := []string{assume}
+	if len(requested) > 0 {
+		out = append(out, "sts:TagSession")
 	}
-	set(c, "aws:sourceip", caller.SourceIP)
-	set(c, "aws:useragent", caller.UserAgent)
-	set(c, "aws:requestedregion", caller.Region)
-	a, _ := awsid.ParseARN(caller.ARN)
-	kind, rest, _ := strings.Cut(a.Resource, "/")
-	c["aws:principalarn"] = []string{caller.ARN}
-	switch kind {
-	case "root":
-		c["aws:principaltype"] = []string{"Account"}
-	case "user":
-		c["aws:principaltype"] = []string{"User"}
-		c["aws:username"] = []string{rest[strings.LastIndex(rest, "/")+1:]}
-	case "assumed-role":
-		c["aws:principaltype"] = []string{"AssumedRole"}
-		name, _, _ := strings.Cut(rest, "/")
-		if from, ok := s.iam.Role(ctx, caller.Scope, name); ok {
-			p.RoleARN = from.ARN
-			c["aws:principalarn"] = []string{from.ARN}
-		}
+	if v.SourceIdentity != "" {
+		out = append(out, "sts:SetSourceIdentity")
+	}
+	return out
+}
+
+// question is the request of a caller with credentials to a role's trust policy.
+func (s *Service) question(ctx context.Context, caller awsid.Caller, role policy.Role) policy.Request {
+	who, _ := s.Subject(ctx, caller)
+	c := who.Keys()
+	policy.Call{Time: s.clock.Now(), SourceIP: caller.SourceIP, UserAgent: caller.UserAgent, Region: caller.Region}.AddTo(c)
+	c["aws:resourceaccount"] = []string{role.Account}
+	policy.AddResourceTags(c, role.Tags)
+	return policy.Request{Principal: who.Principal, Resource: role.ARN, Context: c}
+}
+
+// ask adds to r what the session is asked to be.
+func (v *session) ask(r policy.Request, name string, requested map[string]string, parent *session) policy.Request {
+	set(r.Context, "sts:rolesessionname", name)
+	set(r.Context, "sts:sourceidentity", v.SourceIdentity)
+	policy.AddRequestTags(r.Context, requested)
+	if len(v.Transitive) > 0 {
+		r.Context["sts:transitivetagkeys"] = v.Transitive
 	}
 	if parent != nil {
-		for k, v := range parent.Tags {
-			c["aws:principaltag/"+strings.ToLower(k)] = []string{v}
+		// Inherited tags stand in for those of the role ("Passing session tags in AWS
+		// STS", chaining roles).
+		inherited := map[string]string{}
+		for _, k := range parent.Transitive {
+			inherited[k] = parent.Tags[k]
 		}
-		set(c, "aws:sourceidentity", parent.SourceIdentity)
-		c["aws:multifactorauthpresent"] = []string{strconv.FormatBool(parent.MFA)}
+		policy.AddResourceTags(r.Context, inherited)
 	}
-	return policy.Request{Principal: p, Resource: role.ARN, Context: c}
+	return r
 }
 
 func set(c map[string][]string, key, v string) {
@@ -211,16 +212,30 @@ func set(c map[string][]string, key, v string) {
 	}
 }
 
+func optional(v string) *string {
+	if v == "" {
+		return nil
+	}
+	return &v
+}
+
 // trusts asks the role's trust policy about each action.
-func trusts(role policy.Role, r policy.Request, actions ...string) error {
-	doc, err := policy.Parse(role.Trust)
+func (s *Service) trusts(role policy.Role, r policy.Request, actions ...string) error {
+	doc, err := s.parsed.Parse(role.Trust)
 	for _, a := range actions {
 		r.Action = a
 		if err != nil || doc.Evaluate(r) != policy.Allowed {
-			return notAuthorized(r.Principal.ARN, a, role.ARN)
+			return notAuthorized(principalName(r.Principal), a, role.ARN)
 		}
 	}
 	return nil
+}
+
+func principalName(p policy.Principal) string {
+	if p.Service != "" {
+		return p.Service
+	}
+	return p.ARN
 }
 
 // lifetime is how long the session lasts.
@@ -246,23 +261,18 @@ func (s *Service) ServiceSession(ctx context.Context, service, roleARN, sessionN
 		return nil, nil, notAuthorized(service, "sts:AssumeRole", roleARN)
 	}
 	r := policy.Request{
-		Principal: policy.Principal{Service: service, ARN: service}, Resource: role.ARN,
+		Principal: policy.Principal{Service: service}, Resource: role.ARN,
 		Context: map[string][]string{"aws:sourceaccount": {role.Account}, "aws:principalisawsservice": {"true"}},
-	}
-	actions := []string{"sts:AssumeRole"}
-	for k, v := range tags {
-		r.Context["aws:requesttag/"+strings.ToLower(k)] = []string{v}
-		r.Context["aws:tagkeys"] = append(r.Context["aws:tagkeys"], k)
-		actions = append(actions[:1], "sts:TagSession")
-	}
-	if err := trusts(role, r, actions...); err != nil {
-		return nil, nil, err
 	}
 	v, err := s.newSession(role, assumption{sessionName: &sessionName})
 	if err != nil {
 		return nil, nil, err
 	}
-	v.Tags = tags
+	// Those that EKS gives to pods are transitive ("EKS Pod Identity ABAC").
+	v.Tags, v.Transitive = tags, slices.Sorted(maps.Keys(tags))
+	if err := s.trusts(role, v.ask(r, "", tags, nil), v.actions("sts:AssumeRole", tags)...); err != nil {
+		return nil, nil, err
+	}
 	creds, err := s.issue(ctx, v, min(life, max(role.MaxSession, time.Hour)))
 	if err != nil {
 		return nil, nil, err
@@ -282,7 +292,8 @@ func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenIn
 	if strings.HasPrefix(caller.AccessKeyID, "ASIA") {
 		return nil, denied("Cannot call GetSessionToken with session credentials")
 	}
-	if err := checkMFA(in.SerialNumber, in.TokenCode); err != nil {
+	mfa, err := s.checkMFA(ctx, caller, in.SerialNumber, in.TokenCode)
+	if err != nil {
 		return nil, err
 	}
 	life := 12 * time.Hour
@@ -292,7 +303,7 @@ func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenIn
 	if caller.IsRoot() {
 		life = min(life, time.Hour)
 	}
-	creds, err := s.issue(ctx, &session{Account: caller.Account, ARN: caller.ARN, UserID: caller.UserID}, life)
+	creds, err := s.issue(ctx, &session{Account: caller.Account, ARN: caller.ARN, UserID: caller.UserID, MFA: mfa}, life)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 )
 
@@ -29,9 +30,37 @@ type claims struct {
 	Expires  json.Number `json:"exp"`
 	Issued   json.Number `json:"iat"`
 	NotYet   json.Number `json:"nbf"`
+
+	Tags           tagClaim `json:"https://aws.amazon.com/tags"`
+	SourceIdentity string   `json:"https://aws.amazon.com/source_identity"`
 }
 
-// audience is a string or a list of strings.
+// tagClaim are session tags in a token ("Passing session tags in AWS STS", using
+// AssumeRoleWithWebIdentity): a list of one value for each key.
+type tagClaim struct {
+	Principal  map[string]audience `json:"principal_tags"`
+	Transitive []string            `json:"transitive_tag_keys"`
+}
+
+// transitive leaves out keys of no tag.
+func (c tagClaim) transitive() []string {
+	return slices.DeleteFunc(c.Transitive, func(k string) bool { return len(c.Principal[k]) == 0 })
+}
+
+func (c tagClaim) principal() map[string]string {
+	if len(c.Principal) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for k, v := range c.Principal {
+		if len(v) > 0 {
+			out[k] = v[0]
+		}
+	}
+	return out
+}
+
+// audience is a string or a list of strings, as some other claims are.
 type audience []string
 
 func (a *audience) UnmarshalJSON(raw []byte) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
@@ -24,6 +25,14 @@ type Directory interface {
 	Role(ctx context.Context, sc awsid.Scope, name string) (policy.Role, bool)
 	RoleByARN(ctx context.Context, sc awsid.Scope, arn string) (policy.Role, bool)
 	OIDCProvider(ctx context.Context, sc awsid.Scope, issuer string) (policy.OIDCProvider, bool)
+	// Entity finds a user or role with its tags and policies.
+	Entity(ctx context.Context, sc awsid.Scope, arn string) (policy.Entity, bool)
+	// ManagedPolicies finds managed policies by ARN. It leaves out what is not there,
+	// and never answers nil.
+	ManagedPolicies(sc awsid.Scope, arns ...string) []policy.Policy
+	// TakeMFACode tells whether a code is the present one of a device of the user; it is
+	// good once.
+	TakeMFACode(ctx context.Context, sc awsid.Scope, userID, serial, code string) bool
 	// KeyAccount tells which account of the partition a long-term access key
 	// belongs to.
 	KeyAccount(ctx context.Context, partition, accessKeyID string) (string, bool)
@@ -54,6 +63,8 @@ type Service struct {
 	log   *slog.Logger
 	iam   Directory
 	keys  KeySource
+
+	parsed policy.Cache
 
 	mu    sync.Mutex
 	swept time.Time
@@ -95,4 +106,18 @@ func (s *Service) GetAccessKeyInfo(ctx context.Context, in *sts.GetAccessKeyInfo
 		return &sts.GetAccessKeyInfoOutput{Account: &k.Caller.Account}, nil
 	}
 	return nil, validationError("Invalid AccessKeyId: " + id)
+}
+
+// DecodeAuthorizationMessage implements the operation.
+func (s *Service) DecodeAuthorizationMessage(_ context.Context, in *sts.DecodeAuthorizationMessageInput, _ ...func(*sts.Options)) (*sts.DecodeAuthorizationMessageOutput, error) {
+	var c checks
+	c.Required("encodedMessage", in.EncodedMessage, 1, 10240)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	plain, err := policy.Decode(*in.EncodedMessage)
+	if err != nil {
+		return nil, &types.InvalidAuthorizationMessageException{Message: aws.String("Message could not be decoded.")}
+	}
+	return &sts.DecodeAuthorizationMessageOutput{DecodedMessage: &plain}, nil
 }

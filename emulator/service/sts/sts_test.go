@@ -60,6 +60,34 @@ func (d directory) OIDCProvider(_ context.Context, sc awsid.Scope, iss string) (
 	return policy.OIDCProvider{ARN: "arn:aws:iam::" + account + ":oidc-provider/" + bare, Issuer: bare, ClientIDs: []string{"sts.amazonaws.com"}}, true
 }
 
+// Entity knows the roles, and every user: alice is of team a.
+func (d directory) Entity(_ context.Context, _ awsid.Scope, arn string) (policy.Entity, bool) {
+	if r, ok := d[arn]; ok {
+		return policy.Entity{ARN: arn, ID: r.ID, Tags: r.Tags, Policies: []policy.Policy{{Name: "own"}}}, true
+	}
+	if strings.HasSuffix(arn, ":user/alice") {
+		return policy.Entity{ARN: arn, ID: "AIDAALICE", Tags: map[string]string{"Team": "a"}}, true
+	}
+	return policy.Entity{}, false
+}
+
+func (d directory) ManagedPolicies(_ awsid.Scope, arns ...string) []policy.Policy {
+	out := []policy.Policy{}
+	for _, a := range arns {
+		if strings.HasSuffix(a, "/there") {
+			out = append(out, policy.Policy{Name: "there", ARN: a})
+		}
+	}
+	return out
+}
+
+// TakeMFACode knows one device, which is whoever's asks, and one code.
+func (d directory) TakeMFACode(_ context.Context, _ awsid.Scope, _, serial, code string) bool {
+	return serial == device && code == "123456"
+}
+
+const device = "arn:aws:iam::" + account + ":mfa/alice"
+
 func (d directory) KeyAccount(_ context.Context, _, id string) (string, bool) {
 	return account, id == "AKIAEXAMPLE"
 }

@@ -1,6 +1,7 @@
 package sts
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -47,12 +48,16 @@ func denied(msg string) error {
 	return &accessDenied{smithy.GenericAPIError{Code: "AccessDenied", Message: msg, Fault: smithy.FaultClient}}
 }
 
-// checkMFA refuses multi-factor authentication: there are no devices here.
-func checkMFA(serial, code *string) error {
+// checkMFA takes the code of a device of the calling user. It reports whether there
+// was one.
+func (s *Service) checkMFA(ctx context.Context, caller awsid.Caller, serial, code *string) (bool, error) {
 	if serial == nil && code == nil {
-		return nil
+		return false, nil
 	}
-	return denied("MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user.")
+	if serial != nil && code != nil && s.iam.TakeMFACode(ctx, caller.Scope, caller.UserID, *serial, *code) {
+		return true, nil
+	}
+	return false, denied("MultiFactorAuthentication failed, unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user.")
 }
 
 func notAuthorized(who, action, resource string) error {

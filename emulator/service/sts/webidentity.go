@@ -40,14 +40,15 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	if !ok {
 		return nil, refusal
 	}
-	if err := trusts(role, s.webQuestion(role, token, provider, *in.RoleSessionName), "sts:AssumeRoleWithWebIdentity"); err != nil {
-		return nil, refusal
-	}
 	v, err := s.newSession(role, a)
 	if err != nil {
 		return nil, err
 	}
-	v.Provider = provider.ARN
+	v.Provider, v.SourceIdentity = provider.ARN, token.claims.SourceIdentity
+	v.Tags, v.Transitive = token.claims.Tags.principal(), token.claims.Tags.transitive()
+	if err := s.trusts(role, v.ask(s.webQuestion(role, token, provider), *in.RoleSessionName, v.Tags, nil), v.actions("sts:AssumeRoleWithWebIdentity", v.Tags)...); err != nil {
+		return nil, refusal
+	}
 	packed, err := packedSize(v)
 	if err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	}
 	return &sts.AssumeRoleWithWebIdentityOutput{
 		Credentials: creds, AssumedRoleUser: v.user(), PackedPolicySize: packed, Provider: &provider.ARN,
-		SubjectFromWebIdentityToken: aws.String(token.claims.Subject), Audience: aws.String(token.client()),
+		SubjectFromWebIdentityToken: aws.String(token.claims.Subject), Audience: aws.String(token.client()), SourceIdentity: optional(v.SourceIdentity),
 	}, nil
 }
 
@@ -143,18 +144,16 @@ func numericDate(s string) (time.Time, bool) {
 
 // webQuestion is the request to the role's trust policy. Condition keys are the
 // provider's URL, which may hold a port, and the claim after a last colon.
-func (s *Service) webQuestion(role policy.Role, t jwt, p policy.OIDCProvider, sessionName string) policy.Request {
-	now := s.clock.Now().UTC()
+func (s *Service) webQuestion(role policy.Role, t jwt, p policy.OIDCProvider) policy.Request {
 	prefix := strings.ToLower(p.Issuer) + ":"
 	c := map[string][]string{
-		"aws:currenttime":       {now.Format(time.RFC3339)},
-		"aws:epochtime":         {strconv.FormatInt(now.Unix(), 10)},
-		"aws:securetransport":   {"true"},
 		"aws:federatedprovider": {p.ARN},
-		"sts:rolesessionname":   {sessionName},
+		"aws:resourceaccount":   {role.Account},
 		prefix + "sub":          {t.claims.Subject},
 		prefix + "aud":          {t.client()},
 	}
+	policy.Call{Time: s.clock.Now()}.AddTo(c)
+	policy.AddResourceTags(c, role.Tags)
 	if t.claims.Party != "" {
 		c[prefix+"azp"] = []string{t.claims.Party}
 		c[prefix+"oaud"] = t.claims.Audience

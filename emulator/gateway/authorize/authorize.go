@@ -1,0 +1,223 @@
+// Package authorize knows what each operation of the AWS APIs needs permission for:
+// IAM's action names, the resources and the condition keys of a decoded request.
+package authorize
+
+import (
+	"embed"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
+)
+
+// Check is one question that a request has to be allowed by IAM.
+type Check struct {
+	Action   string
+	Resource string // ARN, or "*" if the action is about none
+	// Keys are the condition keys that the request itself gives, lower case. Those of
+	// the caller and of the resource as it is are for whoever asks to add.
+	Keys map[string][]string
+}
+
+// Names completes names that requests have to the ARNs that policies have. It answers
+// "" for what is not there.
+type Names interface {
+	// ARN finds the full ARN of a resource: iam's role/NAME with the role's path, kms's
+	// key/alias/NAME as its key, eks's nodegroup/CLUSTER/NAME/* with its id. The role
+	// in an instance profile is iam's instance-profile/NAME/role.
+	ARN(sc awsid.Scope, service, resource string) string
+}
+
+//go:embed catalogue/*.txt
+var files embed.FS
+
+// prefixes are IAM's names of services whose API is called otherwise.
+var prefixes = map[string]string{"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "eksauth": "eks-auth"}
+
+// Prefix is the service's name in actions.
+func Prefix(service string) string {
+	if p, ok := prefixes[service]; ok {
+		return p
+	}
+	return service
+}
+
+var catalogue = sync.OnceValue(func() map[string]map[string]row {
+	out := map[string]map[string]row{}
+	entries, err := files.ReadDir("catalogue")
+	if err != nil {
+		panic(err) // they are in the binary
+	}
+	for _, e := range entries {
+		text, err := files.ReadFile("catalogue/" + e.Name())
+		if err != nil {
+			panic(err)
+		}
+		service := strings.TrimSuffix(e.Name(), ".txt")
+		rows, err := parse(string(text))
+		if err != nil {
+			panic(fmt.Sprintf("%s: %v", e.Name(), err)) // a test reads them all
+		}
+		out[service] = rows
+	}
+	return out
+})
+
+// Checks lists the questions of an operation. There are none for an operation that
+// needs no permission. One that the catalogue lacks needs the action of its name on
+// everything.
+func Checks(service, operation string, caller awsid.Caller, input any, names Names) []Check {
+	r, ok := catalogue()[service][operation]
+	if !ok {
+		r = row{operation: operation, resources: []string{"*"}}
+	}
+	if r.free {
+		return nil
+	}
+	e := evaluation{service: service, prefix: Prefix(service), sc: caller.Scope, caller: caller.ARN, input: input, names: names}
+	return e.checks(r)
+}
+
+// evaluation is one request on its way through a row.
+type evaluation struct {
+	service, prefix string
+	sc              awsid.Scope
+	caller          string // ARN
+	input           any
+	names           Names
+}
+
+func (e *evaluation) checks(r row) []Check {
+	requested := e.tags(r)
+	resources := e.resources(r)
+	action := r.operation
+	if r.action != "" {
+		action = r.action
+	}
+	var out []Check
+	for _, arn := range resources {
+		out = append(out, Check{e.prefix + ":" + action, arn, e.keys(r, arn, requested)})
+	}
+	if r.tagging != "" && len(requested) > 0 {
+		for _, arn := range resources {
+			// EC2 asks about what is made and not about what it is made in.
+			if e.service == "ec2" && !strings.HasSuffix(arn, "/*") {
+				continue
+			}
+			keys := e.keys(r, arn, requested)
+			if e.service == "ec2" {
+				keys["ec2:createaction"] = []string{r.operation}
+			}
+			out = append(out, Check{e.prefix + ":" + r.tagging, arn, keys})
+		}
+	}
+	for _, p := range r.passed {
+		for _, role := range values(e.input, p.path) {
+			if c, ok := e.passRole(role, p); ok && !slices.ContainsFunc(out, func(o Check) bool {
+				return o.Action == c.Action && o.Resource == c.Resource && slices.Equal(o.Keys[passedTo], c.Keys[passedTo])
+			}) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// keys are the request's condition keys that go with a resource.
+func (e *evaluation) keys(r row, arn string, requested map[string]string) map[string][]string {
+	keys := map[string][]string{}
+	for _, k := range r.keys {
+		if k.only != "" && !strings.Contains(arn, ":"+k.only+"/") {
+			continue
+		}
+		if prefix, ok := strings.CutSuffix(k.name, "*"); ok { // one key for each of a map
+			m := map[string]string{}
+			collectTags(e.input, k.path, m)
+			for name, v := range m {
+				keys[prefix+strings.ToLower(name)] = []string{v}
+			}
+		} else if v := values(e.input, k.path); len(v) > 0 {
+			keys[k.name] = v
+		}
+	}
+	policy.AddRequestTags(keys, requested)
+	slices.Sort(keys["aws:tagkeys"])
+	return keys
+}
+
+const passedTo = "iam:passedtoservice"
+
+// passRole is the permission to hand a role to a service. Requests name roles by ARN
+// or, if the service takes that, by name; some name the instance profile that a role
+// is in.
+func (e *evaluation) passRole(role string, p passPath) (Check, bool) {
+	arn := role
+	switch {
+	case p.profile:
+		arn = ""
+		if e.names != nil {
+			arn = e.names.ARN(e.sc, "iam", "instance-profile/"+role[strings.LastIndex(role, "/")+1:]+"/role")
+		}
+	case !strings.HasPrefix(arn, "arn:"):
+		arn = e.arn("iam", "role/"+role)
+	}
+	return Check{"iam:PassRole", arn, map[string][]string{passedTo: {p.service}}}, arn != ""
+}
+
+// tags are those that the request sets.
+func (e *evaluation) tags(r row) map[string]string {
+	out := map[string]string{}
+	for _, path := range r.tags {
+		collectTags(e.input, path, out)
+	}
+	return out
+}
+
+// resources fills a row's templates. A template whose member the request lacks names
+// nothing; if none names anything, the action is about everything.
+func (e *evaluation) resources(r row) []string {
+	var out []string
+	for _, t := range r.resources {
+		for _, filled := range fill(e.input, t) {
+			if arn := e.complete(filled); !slices.Contains(out, arn) {
+				out = append(out, arn)
+			}
+		}
+	}
+	switch {
+	case out == nil && r.self && e.caller != "":
+		return []string{e.caller}
+	case out == nil:
+		return []string{"*"}
+	}
+	return out
+}
+
+// complete makes an ARN of a filled template.
+func (e *evaluation) complete(filled string) string {
+	if filled == "*" || strings.HasPrefix(filled, "arn:") {
+		return filled
+	}
+	if service, rest, ok := strings.Cut(filled, "!"); ok { // of another service, or none of the account's
+		if rest, ok := strings.CutPrefix(rest, "!"); ok {
+			return awsid.Scope{Region: e.sc.Region}.ARN(service, rest)
+		}
+		return e.arn(service, rest)
+	}
+	return e.arn(e.prefix, filled)
+}
+
+func (e *evaluation) arn(service, resource string) string {
+	if e.names != nil {
+		if arn := e.names.ARN(e.sc, service, resource); arn != "" {
+			return arn
+		}
+	}
+	if service == "iam" {
+		return e.sc.Global().ARN(service, resource)
+	}
+	return e.sc.ARN(service, resource)
+}

@@ -1,0 +1,96 @@
+package authorize
+
+import (
+	"fmt"
+	"strings"
+)
+
+// row is what the catalogue says about one operation. A line of it is the operation
+// and words:
+//
+//	cluster/{Name}           a resource, {Member} being the request's; a list names several
+//	{ResourceArn}            a member that is an ARN stands for itself
+//	role{Path:/}{RoleName}   a member with a default
+//	{QueueUrl|queue}         a member in another form
+//	kms!key/{KmsKeyId}       a resource of another service
+//	ec2!!image/{ImageId}     one whose ARN has no account
+//	self                     the caller, if the members are not set
+//	*                        everything, or nothing in particular
+//	as=Action                the action is not named as the operation
+//	eks:key=Member.Member    a condition key of the request
+//	ec2:key@volume=Member    one that goes with a kind of resource only
+//	kms:context:*=Member     one for each key of a map
+//	tags=Tags                the tags that the request sets, map or list
+//	tagging=TagResource      what setting them needs besides
+//	pass=RoleArn:eks.amazonaws.com      a role that is handed to a service
+//	passprofile=Name:ec2.amazonaws.com  the role of an instance profile
+//	free                     nobody needs permission
+type row struct {
+	operation, action string
+	free, self        bool
+	resources         []string
+	keys              []keyPath
+	tags              []string
+	tagging           string
+	passed            []passPath
+}
+
+type keyPath struct{ name, only, path string }
+
+type passPath struct {
+	path, service string
+	profile       bool
+}
+
+func parse(text string) (map[string]row, error) {
+	out := map[string]row{}
+	for i, line := range strings.Split(text, "\n") {
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(line, "#") {
+			continue
+		}
+		r := row{operation: words[0]}
+		if _, dup := out[r.operation]; dup {
+			return nil, fmt.Errorf("line %d: %s is there twice", i+1, r.operation)
+		}
+		for _, w := range words[1:] {
+			if err := r.word(w); err != nil {
+				return nil, fmt.Errorf("line %d: %w", i+1, err)
+			}
+		}
+		out[r.operation] = r
+	}
+	return out, nil
+}
+
+func (r *row) word(w string) error {
+	name, v, assigned := strings.Cut(w, "=")
+	switch {
+	case w == "free":
+		r.free = true
+	case w == "self":
+		r.self = true
+	case !assigned:
+		r.resources = append(r.resources, w)
+	case v == "":
+		return fmt.Errorf("%q says nothing", w)
+	case name == "as":
+		r.action = v
+	case name == "tags":
+		r.tags = append(r.tags, v)
+	case name == "tagging":
+		r.tagging = v
+	case name == "pass" || name == "passprofile":
+		path, service, ok := strings.Cut(v, ":")
+		if !ok {
+			return fmt.Errorf("%q names no service", w)
+		}
+		r.passed = append(r.passed, passPath{path, service, name == "passprofile"})
+	case strings.Contains(name, ":"):
+		key, only, _ := strings.Cut(strings.ToLower(name), "@")
+		r.keys = append(r.keys, keyPath{key, only, v})
+	default:
+		return fmt.Errorf("%q is no word of the catalogue", w)
+	}
+	return nil
+}
