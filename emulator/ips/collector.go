@@ -11,7 +11,8 @@ import (
 // by labels, and what the subnets hold. All of it is read when it is asked for.
 //
 // Not there: awscni_aws_api_latency_ms, awscni_ipamd_startup_duration_seconds and
-// its like, which would measure the emulator, not AWS.
+// their like, which would measure the emulator, not AWS; awscni_assigned_ip_per_cidr,
+// which without prefixes is a series for each pod.
 //
 // Source of names, help texts and labels: amazon-vpc-cni-k8s v1.23.1,
 // utils/prometheusmetrics/prometheusmetrics.go.

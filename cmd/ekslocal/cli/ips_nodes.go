@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ func nodeColumns(nodes []admin.NodePool, wide bool) []column[nodeRow] {
 		both("WARM", func(n *admin.NodePool) string { return number(n.Warm) },
 			func(i *admin.Interface) string { return number(max(i.Addresses-i.Assigned-i.Cooling, 0)) }),
 		both("COOLING", func(n *admin.NodePool) string { return number(n.Cooling) }, func(i *admin.Interface) string { return number(i.Cooling) }),
-		both("TOTAL", func(n *admin.NodePool) string { return ratio(n.Total, n.MaxAddresses) }, func(i *admin.Interface) string { return number(i.Addresses) }))
+		both("TOTAL", addressCount, func(i *admin.Interface) string { return number(i.Addresses) }))
 	if slices.ContainsFunc(nodes, func(n admin.NodePool) bool { return n.Prefixes > 0 }) {
 		columns = append(columns, both("PREFIXES", func(n *admin.NodePool) string { return number(n.Prefixes) }, func(i *admin.Interface) string { return number(len(i.Prefixes)) }))
 	}
@@ -70,6 +71,14 @@ func nodeColumns(nodes []admin.NodePool, wide bool) []column[nodeRow] {
 		columns = append(columns, both("ADDRESS", func(*admin.NodePool) string { return "" }, func(i *admin.Interface) string { return i.Address + " " + i.Subnet }))
 	}
 	return append(columns, both("SETTINGS", func(n *admin.NodePool) string { return strings.Join(n.Settings, " ") }, none))
+}
+
+// addressCount has no limit with IPv6, where a prefix has more than any node has pods.
+func addressCount(n *admin.NodePool) string {
+	if n.MaxAddresses == 0 {
+		return strconv.Itoa(n.Total)
+	}
+	return ratio(n.Total, n.MaxAddresses)
 }
 
 func interfaceCount(n *admin.NodePool) string {
@@ -81,39 +90,72 @@ func interfaceCount(n *admin.NodePool) string {
 
 // renderStuck says which pools do not grow, why, and until when.
 func renderStuck(w io.Writer, use *admin.AddressUse, _ bool) error {
-	type stuck struct{ node, until, why string }
-	var rows []stuck
+	var reasons []string
+	nodes := map[string][]*admin.NodePool{}
 	for i := range use.Nodes {
 		n := &use.Nodes[i]
-		s := stuck{node: n.Name, until: "-", why: n.LastError}
-		if n.RetryAt != nil {
-			s.until = in(n.RetryAt.Sub(use.Time))
-		}
-		switch {
-		case !n.Started:
-			s.why = "aws-node does not run on it yet"
-		case n.RetryAt != nil || n.Warm == 0 && s.why != "":
-		case n.Warm == 0 && n.MaxAddresses > 0 && n.Total >= n.MaxAddresses:
-			s.why = fmt.Sprintf("it has all %d addresses that its type and settings allow", n.MaxAddresses)
-		default: // it needs no more; an error of earlier is history
+		why := stuckBy(n)
+		if why == "" {
 			continue
 		}
-		rows = append(rows, s)
+		if nodes[why] == nil {
+			reasons = append(reasons, why)
+		}
+		nodes[why] = append(nodes[why], n)
 	}
-	if len(rows) == 0 {
-		return nil
+	for _, why := range reasons {
+		fmt.Fprintln(w)
+		for _, line := range wrap(why, textWidth) {
+			fmt.Fprintln(w, line)
+		}
+		err := table(w, []column[*admin.NodePool]{
+			{"  NODE WHOSE POOL DOES NOT GROW", func(n *admin.NodePool) string { return "  " + n.Name }},
+			{"NEXT TRY", func(n *admin.NodePool) string {
+				if n.RetryAt == nil {
+					return "-"
+				}
+				return in(n.RetryAt.Sub(use.Time))
+			}},
+		}, nodes[why])
+		if err != nil {
+			return err
+		}
 	}
-	fmt.Fprintln(w)
-	return table(w, []column[stuck]{
-		{"NODE WHOSE POOL DOES NOT GROW", func(s stuck) string { return s.node }},
-		{"NEXT TRY", func(s stuck) string { return s.until }},
-		{"WHY", func(s stuck) string { return orDash(s.why) }},
-	}, rows)
+	return nil
 }
+
+// stuckBy says why a node's pool does not grow, nothing if it needs no more. An error
+// of an earlier time is history then.
+func stuckBy(n *admin.NodePool) string {
+	switch {
+	case !n.Started:
+		return "aws-node does not run there yet"
+	case n.RetryAt != nil || n.Warm == 0 && n.LastError != "":
+		return orDash(n.LastError)
+	case n.Warm == 0 && n.MaxAddresses > 0 && n.Total >= n.MaxAddresses:
+		return fmt.Sprintf("Nodes with all %d addresses that their type and settings allow", n.MaxAddresses)
+	}
+	return ""
+}
+
+// textWidth is where texts of others are broken, so that terminals show their end,
+// which says the most.
+const textWidth = 100
 
 func renderWaiting(w io.Writer, use *admin.AddressUse, _ bool) error {
 	if len(use.Waiting) == 0 {
 		return nil
+	}
+	fmt.Fprintln(w)
+	for _, e := range eventsOf(use.Waiting) {
+		noun := "pods"
+		if e.pods == 1 {
+			noun = "pod"
+		}
+		fmt.Fprintf(w, "FailedCreatePodSandBox of %d %s:\n", e.pods, noun)
+		for _, line := range wrap(e.text, textWidth) {
+			fmt.Fprintln(w, "  "+line)
+		}
 	}
 	type row = admin.WaitingPod
 	columns := []column[row]{{fmt.Sprintf("POD WAITING FOR AN ADDRESS (%d)", len(use.Waiting)), func(p row) string { return p.Namespace + "/" + p.Name }}}
@@ -123,10 +165,47 @@ func renderWaiting(w io.Writer, use *admin.AddressUse, _ bool) error {
 	columns = append(columns,
 		column[row]{"NODE", func(p row) string { return p.Node }},
 		column[row]{"WAITS", func(p row) string { return age(use.Time.Sub(p.Since)) }},
-		column[row]{"NEXT TRY", func(p row) string { return in(p.RetryAt.Sub(use.Time)) }},
-		column[row]{"EVENT", func(p row) string { return p.Message }})
+		column[row]{"NEXT TRY", func(p row) string { return in(p.RetryAt.Sub(use.Time)) }})
 	fmt.Fprintln(w)
 	return table(w, columns, use.Waiting)
+}
+
+// event is the text of events that differ in nothing but the sandbox.
+type event struct {
+	text string
+	pods int
+}
+
+var sandboxID = regexp.MustCompile(`"[0-9a-f]{64}"`)
+
+// eventsOf counts the pods by what their events say, in the order of the pods.
+func eventsOf(pods []admin.WaitingPod) []*event {
+	var out []*event
+	for _, p := range pods {
+		text := sandboxID.ReplaceAllString(p.Message, `"..."`)
+		i := slices.IndexFunc(out, func(e *event) bool { return e.text == text })
+		if i < 0 {
+			i, out = len(out), append(out, &event{text: text})
+		}
+		out[i].pods++
+	}
+	return out
+}
+
+// wrap breaks text at spaces into lines of at most width bytes, longer words apart.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }
 
 func in(d time.Duration) string {

@@ -17,8 +17,11 @@ import (
 	adminserver "github.com/ekslocal/ekslocal/emulator/admin"
 )
 
-const noAddress = `Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "5f0c": ` +
-	`plugin type="aws-cni" name="aws-cni" failed (add): add cmd: failed to assign an IP address to container`
+// noAddress is the event's text about a sandbox.
+func noAddress(sandbox string) string {
+	return `Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox "` + strings.Repeat(sandbox, 64) +
+		`": plugin type="aws-cni" name="aws-cni" failed (add): add cmd: failed to assign an IP address to container`
+}
 
 // exhausted is a cluster that has run out of addresses.
 func exhausted() *admin.AddressUse {
@@ -67,9 +70,11 @@ func exhausted() *admin.AddressUse {
 		},
 		Waiting: []admin.WaitingPod{
 			{Account: account, Region: region, Cluster: dev, Namespace: "default", Name: "web-1", Node: "ip-10-0-0-10.ec2.internal",
-				Since: now.Add(-130 * time.Second), RetryAt: now.Add(7 * time.Second), Message: noAddress},
+				Since: now.Add(-130 * time.Second), RetryAt: now.Add(7 * time.Second), Message: noAddress("a")},
 			{Account: account, Region: region, Cluster: dev, Namespace: "shop", Name: "cart-0", Node: "ip-10-0-0-11.ec2.internal",
-				Since: now.Add(-20 * time.Second), RetryAt: now.Add(-time.Second), Message: noAddress},
+				Since: now.Add(-20 * time.Second), RetryAt: now.Add(-time.Second), Message: noAddress("b")},
+			{Account: account, Region: region, Cluster: dev, Namespace: "shop", Name: "cart-1", Node: "ip-10-0-0-11.ec2.internal",
+				Since: now.Add(-10 * time.Second), RetryAt: now.Add(time.Second), Message: "Failed to create pod sandbox: another reason"},
 		},
 	}
 }
@@ -102,6 +107,10 @@ func TestIPsCommand(t *testing.T) {
 	s := newShell(t)
 	s.env["AWS_ENDPOINT_URL"] = srv.URL
 	if got := s.must("ips", "-o", "json"); got != "{\n  \"time\": \"2023-11-14T22:13:20Z\",\n  \"subnets\": [],\n  \"nodes\": [],\n  \"waiting\": []\n}\n" {
+		t.Errorf("json: %s", got)
+	}
+	golden(t, "ips-subnet.golden", []byte(s.must("ips", "--subnet", "subnet-a")))
+	if got := s.must("ips", "--subnet", "subnet-a", "-o", "json"); !strings.Contains(got, `"pod": "default/web"`) {
 		t.Errorf("json: %s", got)
 	}
 	if _, errs, code := s.run("ips", "--cluster", "dev"); code != 1 || errs != "ekslocal: there is no cluster dev\n" {

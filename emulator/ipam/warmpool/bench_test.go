@@ -10,43 +10,47 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/ipam/warmpool"
 )
 
-// crowded is a node with n pods of 4/3 as many addresses: larger than any instance,
-// so that what grows with the number of addresses shows.
-func crowded(b *testing.B, n int, prefix bool) *rig {
+// perNode is how many pods of a benchmark are on one node, of 735 addresses.
+const perNode = 600
+
+// crowd is nodes that hold n addresses together. A cooldown is over after a hundred
+// pods have ended.
+func crowd(b *testing.B, n int, prefix bool) []*rig {
 	b.Helper()
 	s := settings(func(s *warmpool.Settings) {
-		s.WarmIPTarget, s.PrefixDelegation, s.Cooldown = n/3, prefix, time.Duration(min(100, n/10))*time.Microsecond
+		s.WarmIPTarget, s.PrefixDelegation, s.Cooldown = 135, prefix, 100*time.Microsecond
 	})
-	perENI := 1000
-	r := newRig(b, warmpool.Limits{InstanceType: "huge", ENIs: 1 + 2*n/perENI, IPv4PerENI: perENI + 1, Prefixes: true}, "10.0.0.0/12", warmpool.Config{Settings: s, MaxPods: 10 * n})
-	for i := range n {
-		if !r.node.Assign(fmt.Sprint(i), "default", "pod", netip.Addr{}, r.now).IsValid() {
-			r.settle()
-			if !r.node.Assign(fmt.Sprint(i), "default", "pod", netip.Addr{}, r.now).IsValid() {
+	var rigs []*rig
+	for held := 0; held < n; {
+		r := newRig(b, p3dn, "10.0.0.0/16", warmpool.Config{Settings: s, MaxPods: 4000})
+		for i := 0; i < perNode && held < n; i++ {
+			if r.start(1) != 1 {
 				b.Fatal("no address")
 			}
+			held++
 		}
+		rigs = append(rigs, r)
 	}
-	r.settle()
-	return r
+	return rigs
 }
 
-// BenchmarkAssign is one pod that ends and one that starts, with all decisions that
-// follow.
+// BenchmarkAssign is one pod that ends and one that starts, on nodes that hold so many
+// addresses together, with all decisions that follow.
 func BenchmarkAssign(b *testing.B) {
-	for _, n := range []int{100, 1_000, 100_000} {
+	pods := make([]string, perNode)
+	for i := range pods {
+		pods[i] = fmt.Sprint(i)
+	}
+	for _, n := range []int{perNode, 100_000} {
 		for _, prefix := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%d-held/prefix=%v", n, prefix), func(b *testing.B) {
-				r := crowded(b, n, prefix)
-				pods := make([]string, n)
-				for i := range pods {
-					pods[i] = fmt.Sprint(i)
-				}
+				rigs := crowd(b, n, prefix)
 				i := 0
 				for b.Loop() {
+					r := rigs[i%len(rigs)]
 					r.now = r.now.Add(time.Microsecond)
-					pod := pods[i%n]
-					i += 7919
+					pod := pods[i/len(rigs)%r.pods]
+					i++
 					r.node.Release(pod, "PodDeleted", r.now)
 					if !r.node.Assign(pod, "default", "pod", netip.Addr{}, r.now).IsValid() {
 						b.Fatal("no address")
@@ -60,23 +64,26 @@ func BenchmarkAssign(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory says what an address costs that a node holds for a pod.
+// BenchmarkMemory says what an address costs that a node holds for a pod, the node's
+// log and the spare addresses included.
 func BenchmarkMemory(b *testing.B) {
 	for _, prefix := range []bool{false, true} {
 		b.Run(fmt.Sprintf("prefix=%v", prefix), func(b *testing.B) {
-			const n = 100_000
+			const n = 20 * perNode
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)
-			r := crowded(b, n, prefix)
-			r.ledger = nil
+			rigs := crowd(b, n, prefix)
+			for _, r := range rigs {
+				r.ledger = nil
+			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			for b.Loop() {
-				r.node.Next(r.now)
+				rigs[0].node.Next(rigs[0].now)
 			}
 			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/address")
-			runtime.KeepAlive(r)
+			runtime.KeepAlive(rigs)
 		})
 	}
 }

@@ -163,7 +163,7 @@ func (n *Node) Refuse(now time.Time) {
 
 // Release takes the pod's address back, if it has one.
 func (n *Node) Release(pod, reason string, now time.Time) {
-	inc(&n.counters.DelIPRequests, reason)
+	n.counters.released(reason)
 	s, ok := n.pods[pod]
 	if !ok {
 		n.warn(now, dataStore, "UnassignPodIPAddress: Failed to find sandbox aws-cni/%s/eth0", pod)

@@ -36,6 +36,7 @@ type cidr struct {
 	cooling  int
 	queued   bool // in Node.free
 	gone     bool
+	one      [1]held // room for used of a secondary address
 }
 
 // held is one address of a cidr.
@@ -178,6 +179,7 @@ func (n *Node) addCIDR(e *eni, b netip.Prefix) bool {
 	}
 	n.order++
 	c := &cidr{block: b, eni: e, order: n.order}
+	c.used = c.one[:0:1]
 	n.cidrs[b] = c
 	e.cidrs = append(e.cidrs, c)
 	n.total += c.size()
