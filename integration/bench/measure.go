@@ -85,9 +85,18 @@ func (b *bench) clusters(ctx context.Context, s *server, wait time.Duration) (cl
 	return cluster, nodes, nil
 }
 
-// measureIdle: memory and CPU of a cluster with nothing in it, after a minute.
+// measureIdle: memory and CPU of a cluster with nothing in it, after a minute; once
+// beside the warm spare, as by default, and once alone, when it shares the pages of
+// the program with the daemon only.
 func measureIdle(ctx context.Context, b *bench) error {
-	s, err := b.emulator(ctx, "--no-spare")
+	if err := idle(ctx, b, ""); err != nil {
+		return err
+	}
+	return idle(ctx, b, ", without a spare", "--no-spare")
+}
+
+func idle(ctx context.Context, b *bench, how string, flags ...string) error {
+	s, err := b.emulator(ctx, flags...)
 	if err != nil {
 		return err
 	}
@@ -99,21 +108,38 @@ func measureIdle(ctx context.Context, b *bench) error {
 	if _, err := a.cluster(ctx, "idle"); err != nil {
 		return err
 	}
-	children, err := childrenOf(s.cmd.Process.Pid)
+	daemon := s.cmd.Process.Pid
+	child, err := childOf(daemon, "idle")
 	if err != nil {
-		return fmt.Errorf("control planes of %d: %w", s.cmd.Process.Pid, err)
-	}
-	if len(children) != 1 {
-		return fmt.Errorf("%d has %d control planes", s.cmd.Process.Pid, len(children))
+		return err
 	}
 	log.Print("waiting a minute for the cluster to settle, then a minute to measure")
 	time.Sleep(time.Minute)
-	before, daemon := cpuOf(children[0]), cpuOf(s.cmd.Process.Pid)
+	childBefore, daemonBefore := cpuOf(child), cpuOf(daemon)
 	time.Sleep(time.Minute)
-	b.row("Idle cluster: memory of its control plane", "RSS %d MB, PSS %d MB", memoryOf(children[0], "Rss"), memoryOf(children[0], "Pss"))
-	b.row("Idle cluster: CPU of its control plane", "%.1f %% of a core", (cpuOf(children[0])-before).Seconds()/60*100)
-	b.row("Daemon beside it", "RSS %d MB, %.1f %% of a core", memoryOf(s.cmd.Process.Pid, "Rss"), (cpuOf(s.cmd.Process.Pid)-daemon).Seconds()/60*100)
+	b.row("Idle cluster"+how+": memory of its control plane", "RSS %d MB, PSS %d MB", memoryOf(child, "Rss"), memoryOf(child, "Pss"))
+	b.row("Idle cluster"+how+": CPU of its control plane", "%.1f %% of a core", (cpuOf(child)-childBefore).Seconds()/60*100)
+	b.row("Daemon beside it"+how, "RSS %d MB, %.1f %% of a core", memoryOf(daemon, "Rss"), (cpuOf(daemon)-daemonBefore).Seconds()/60*100)
 	return nil
+}
+
+// childOf finds the control plane of a cluster, whose command line ends in its name
+// unless it was a spare: then that of the eldest child.
+func childOf(pid int, cluster string) (int, error) {
+	children, err := childrenOf(pid)
+	if err != nil {
+		return 0, fmt.Errorf("control planes of %d: %w", pid, err)
+	}
+	if len(children) == 0 {
+		return 0, fmt.Errorf("%d has no control plane", pid)
+	}
+	for _, c := range children {
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c))
+		if err == nil && strings.HasSuffix(strings.TrimRight(string(line), "\x00"), "\x00"+cluster) {
+			return c, nil
+		}
+	}
+	return children[0], nil
 }
 
 func childrenOf(pid int) ([]int, error) {

@@ -25,8 +25,8 @@ type node struct {
 
 	// What is known of the instance since it was last looked at.
 	scope   awsid.Scope // zero before
-	cluster string // of the instance's tags
-	subnet  string // of the primary interface
+	cluster string      // of the instance's tags
+	subnet  string      // of the primary interface
 	groups  []string
 	marks   map[string]mark // of interfaces, by id
 }
