@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -115,7 +116,7 @@ func (f *planFlags) read(cmd *cobra.Command) (err error) {
 			return fmt.Errorf("--%s %d is negative: the VPC CNI would take its default instead", t.flag, v)
 		}
 		if v == 0 && t.env == "MAX_ENI" {
-			return fmt.Errorf("--max-eni 0 is not a number of interfaces: leave it out for the instance type's limit")
+			return errors.New("--max-eni 0 is not a number of interfaces: leave it out for the instance type's limit")
 		}
 		env[t.env] = strconv.Itoa(v)
 	}

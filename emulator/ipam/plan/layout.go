@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -102,7 +103,7 @@ func (l *Layout) check() (*instancetypes.Type, error) {
 
 func (l *Layout) checkSubnets() error {
 	if len(l.Subnets) == 0 {
-		return fmt.Errorf("--subnets names none")
+		return errors.New("--subnets names none")
 	}
 	if n := len(l.Subnets); n > mostSubnets {
 		return fmt.Errorf("--subnets names %d, more than the %d of a cluster", n, mostSubnets)
@@ -126,7 +127,7 @@ func lookup(name string) (*instancetypes.Type, error) {
 		return t, nil
 	}
 	if name == "" {
-		return nil, fmt.Errorf("--instance-type names none, such as m5.large")
+		return nil, errors.New("--instance-type names none, such as m5.large")
 	}
 	near := slices.MinFunc(instancetypes.All(), func(a, b *instancetypes.Type) int {
 		return cmp.Compare(edits(name, a.Name), edits(name, b.Name))

@@ -16,12 +16,15 @@ type Range struct {
 	Most   int `json:"most"`
 }
 
-// work bounds what trying other orders costs, in pods.
-const work = 100_000
+// work bounds what trying other orders costs: a pod counts once, a node several times.
+const (
+	work    = 100_000
+	perNode = 20
+)
 
 // otherOrders plays a layout in several other orders, always the same.
 func otherOrders(l *Layout, w *world) *Range {
-	r := &Range{Orders: max(2, min(32, work/max(1, w.workload.asked))), Least: -1}
+	r := &Range{Orders: max(2, min(32, work/(w.workload.asked+perNode*len(w.nodes)))), Least: -1}
 	for i := range r.Orders {
 		o := newOrder(l, w, rand.New(rand.NewPCG(uint64(i), 0)))
 		n := o.play()
