@@ -70,7 +70,7 @@ func TestScenarioIPExhaustion(t *testing.T) {
 // script runs one of the scenario's and returns what it printed.
 func (s *scenario) script(t *testing.T, name string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience*5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join("..", "fixtures", "scenarios", "ip-exhaustion", name+".sh"))
 	cmd.Env = s.env
