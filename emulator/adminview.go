@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -116,6 +117,11 @@ func (v adminView) AddressUse(_ context.Context, q api.AddressQuery) (api.Addres
 	return v.ips.Report(q)
 }
 
+// SubnetHoldings implements admin.Emulator.
+func (v adminView) SubnetHoldings(_ context.Context, subnet string) (api.SubnetHoldings, error) {
+	return v.ips.Holdings(subnet)
+}
+
 // waitingPods asks the reconcilers that run now.
 func (e *Emulator) waitingPods(clusterID string) []dataplane.WaitingPod {
 	lc := e.loops.lifecycle()
@@ -123,6 +129,14 @@ func (e *Emulator) waitingPods(clusterID string) []dataplane.WaitingPod {
 		return nil
 	}
 	return lc.Waiting(clusterID)
+}
+
+func (e *Emulator) podAt(clusterID string, ip netip.Addr) string {
+	lc := e.loops.lifecycle()
+	if lc == nil {
+		return ""
+	}
+	return lc.PodAt(clusterID, ip)
 }
 
 // addresses counts those of the subnets that the cluster uses: the sums of what

@@ -163,7 +163,7 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 		}
 	}})
 	e.ips = &ips.Reporter{
-		Store: e.store, EC2: e.ec2, Clock: e.cfg.Clock, Pool: e.pods.View, ClusterOf: lifecycle.ClusterOf, Waiting: e.waitingPods,
+		Store: e.store, EC2: e.ec2, Clock: e.cfg.Clock, Pool: e.pods.View, ClusterOf: lifecycle.ClusterOf, Waiting: e.waitingPods, PodAt: e.podAt,
 	}
 	return nil
 }

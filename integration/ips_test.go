@@ -58,6 +58,7 @@ func TestIPs(t *testing.T) {
 		t.Errorf("%d nodes, of which %d say that the subnet is full: %+v", len(use.Nodes), stuck, use.Nodes)
 	}
 	sh.agrees(t, use)
+	sh.names(t, use, k)
 
 	table := sh.ok(t, "ips", "--cluster", "dev")
 	for _, want := range append([]string{"POD WAITING FOR AN ADDRESS (" + fmt.Sprint(len(use.Waiting)) + ")", "default/" + use.Waiting[0].Name, use.Nodes[0].Name, "WARM_ENI_TARGET=1"}, w.subnets...) {
@@ -186,6 +187,38 @@ func (s shell) agrees(t *testing.T, use *admin.AddressUse) {
 	if got := s.status().Clusters[0].IPs; got != (admin.IPs{Used: used, Total: total}) {
 		t.Errorf("status says %+v, ips %d of %d", got, used, total)
 	}
+}
+
+// names looks at the owner of every single address.
+func (s shell) names(t *testing.T, use *admin.AddressUse, k *kube) {
+	t.Helper()
+	pods := map[string]string{}
+	for _, p := range must(k.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{}))(t).Items {
+		if !p.Spec.HostNetwork && p.Status.PodIP != "" {
+			pods[p.Status.PodIP] = p.Namespace + "/" + p.Name
+		}
+	}
+	for _, sub := range use.Subnets {
+		var held admin.SubnetHoldings
+		if err := json.Unmarshal([]byte(s.ok(t, "ips", "--subnet", sub.ID, "-o", "json")), &held); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, h := range held.Holdings {
+			if seen[h.Address] || h.Owner == "" || h.Pod != pods[h.Address] {
+				t.Errorf("%+v: the pod is %q, seen before: %t", h, pods[h.Address], seen[h.Address])
+			}
+			seen[h.Address] = true
+			delete(pods, h.Address)
+		}
+		if len(seen) != sub.Size-sub.Free {
+			t.Errorf("%d owners of addresses in %+v", len(seen), sub)
+		}
+	}
+	if len(pods) != 0 {
+		t.Errorf("pods with addresses that nobody holds: %v", pods)
+	}
+	s.fails(t, `there is no subnet "subnet-nope"`, "ips", "--subnet", "subnet-nope")
 }
 
 // reports are what a watch printed.

@@ -172,3 +172,31 @@ func (c *Client) AddressUse(ctx context.Context, q AddressQuery) (*AddressUse, e
 	err := c.do(ctx, http.MethodGet, path, &u)
 	return &u, err
 }
+
+// SubnetHoldings is the answer of GET /_ekslocal/ips/SUBNET: every address of a subnet
+// that is not free, in order. Each has one owner.
+type SubnetHoldings struct {
+	SubnetUse
+	Holdings []Holding `json:"holdings"`
+}
+
+// Holding is one address that somebody holds.
+type Holding struct {
+	Address string `json:"address"`
+	// Owner is the ledger's word: reserved-router, eni-primary, eni-secondary,
+	// prefix, control-plane, nat-gateway and so on.
+	Owner       string `json:"owner"`
+	Prefix      string `json:"prefix,omitempty"` // that the address is in
+	InterfaceID string `json:"networkInterfaceId,omitempty"`
+	InstanceID  string `json:"instanceId,omitempty"`
+	Description string `json:"description,omitempty"` // the interface's
+	// Pod has the address: namespace/name.
+	Pod string `json:"pod,omitempty"`
+}
+
+// SubnetHoldings asks who holds each address of a subnet.
+func (c *Client) SubnetHoldings(ctx context.Context, subnet string) (*SubnetHoldings, error) {
+	var h SubnetHoldings
+	err := c.do(ctx, http.MethodGet, "/ips/"+url.PathEscape(subnet), &h)
+	return &h, err
+}

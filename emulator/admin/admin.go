@@ -20,6 +20,7 @@ type Emulator interface {
 	Status(ctx context.Context) (api.Status, error)
 	// AddressUse's error for a query that fits nothing is an *api.Error.
 	AddressUse(ctx context.Context, q api.AddressQuery) (api.AddressUse, error)
+	SubnetHoldings(ctx context.Context, subnet string) (api.SubnetHoldings, error)
 	// CA returns PEM.
 	CA(ctx context.Context) ([]byte, error)
 	// Reset deletes everything and returns when it is gone.
@@ -42,6 +43,7 @@ func Register(r *mux.Router, emu Emulator, log *slog.Logger) {
 	s.HandleFunc("/health", h.health).Methods(http.MethodGet, http.MethodHead)
 	s.HandleFunc("/status", h.status).Methods(http.MethodGet)
 	s.HandleFunc("/ips", h.ips).Methods(http.MethodGet)
+	s.HandleFunc("/ips/{subnet}", h.holdings).Methods(http.MethodGet)
 	s.HandleFunc("/ca", h.ca).Methods(http.MethodGet)
 	s.HandleFunc("/reset", h.intended(h.reset)).Methods(http.MethodPost)
 	s.HandleFunc("/stop", h.intended(h.stop)).Methods(http.MethodPost)
@@ -90,6 +92,15 @@ func (h *handler) ips(w http.ResponseWriter, r *http.Request) {
 	// Clients iterate over these: null would surprise them.
 	use.Subnets, use.Nodes, use.Waiting = orEmpty(use.Subnets), orEmpty(use.Nodes), orEmpty(use.Waiting)
 	h.answer(w, http.StatusOK, use)
+}
+
+func (h *handler) holdings(w http.ResponseWriter, r *http.Request) {
+	held, err := h.emu.SubnetHoldings(r.Context(), mux.Vars(r)["subnet"])
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	h.answer(w, http.StatusOK, held)
 }
 
 func orEmpty[T any](s []T) []T {

@@ -20,6 +20,8 @@ type fake struct {
 	health  api.Health
 	status  api.Status
 	use     api.AddressUse
+	held    api.SubnetHoldings
+	subnet  string
 	query   api.AddressQuery
 	err     error
 	reset   int
@@ -31,6 +33,10 @@ func (f *fake) Status(context.Context) (api.Status, error) { return f.status, f.
 func (f *fake) AddressUse(_ context.Context, q api.AddressQuery) (api.AddressUse, error) {
 	f.query = q
 	return f.use, f.err
+}
+func (f *fake) SubnetHoldings(_ context.Context, subnet string) (api.SubnetHoldings, error) {
+	f.subnet = subnet
+	return f.held, f.err
 }
 func (f *fake) CA(context.Context) ([]byte, error) { return []byte("PEM"), f.err }
 func (f *fake) Reset(context.Context) error        { f.reset++; return f.err }
@@ -89,6 +95,7 @@ func TestAddressUse(t *testing.T) {
 		t.Errorf("without a query: %v, asked for %+v", err, f.query)
 	}
 
+	f.held = api.SubnetHoldings{SubnetUse: f.use.Subnets[0], Holdings: []api.Holding{{Address: "10.0.0.4", Owner: "eni-primary", Pod: "default/web"}}}
 	f.use = api.AddressUse{Time: at}
 	resp, err := http.Get(s.URL + "/_ekslocal/ips")
 	if err != nil {
@@ -99,6 +106,11 @@ func TestAddressUse(t *testing.T) {
 	want := "{\n  \"time\": \"2023-11-14T22:13:20Z\",\n  \"subnets\": [],\n  \"nodes\": [],\n  \"waiting\": []\n}\n"
 	if string(body) != want || err != nil {
 		t.Errorf("nothing there: %s, %v", body, err)
+	}
+
+	held, err := api.NewClient(s.URL, nil).SubnetHoldings(t.Context(), "subnet-1")
+	if d := cmp.Diff(&f.held, held); d != "" || err != nil || f.subnet != "subnet-1" {
+		t.Errorf("SubnetHoldings: %v of %q\n%s", err, f.subnet, d)
 	}
 
 	f.err = &api.Error{StatusCode: 404, Code: "ClusterNotFound", Message: "there is no cluster dev"}

@@ -190,5 +190,10 @@ func (f *Fleet) unreachable(n *node) error {
 	if at == "" {
 		at = defaultDaemonAt
 	}
-	return fmt.Errorf("Error received from AddNetwork gRPC call: rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial %s: connect: connection refused\"", at)
+	return pluginError("Error received from AddNetwork gRPC call: rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial " + at + ": connect: connection refused\"")
 }
+
+// pluginError is an error in the CNI plugin's own words.
+type pluginError string
+
+func (e pluginError) Error() string { return string(e) }

@@ -49,6 +49,15 @@ func (f *Fleet) stays(key string) bool {
 	return pod.DeletionTimestamp == nil && !isTerminal(pod.Status.Phase)
 }
 
+// PodAt is namespace/name of the pod with that address of its own, empty for none.
+func (f *Fleet) PodAt(ip netip.Addr) string {
+	pod := f.podAt(ip)
+	if pod == nil {
+		return ""
+	}
+	return keyOf(pod).String()
+}
+
 // noteWaiting remembers that the pod got no address.
 func (f *Fleet) noteWaiting(n *node, pod *corev1.Pod, rec *podRecord, had netip.Addr, message string) {
 	since := rec.admitted

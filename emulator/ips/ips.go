@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -39,6 +40,9 @@ type Reporter struct {
 	ClusterOf func(*ec2.Instance) string
 	// Waiting lists the pods of a cluster that wait for an address.
 	Waiting func(clusterID string) []dataplane.WaitingPod
+	// PodAt is namespace/name of the cluster's pod with an address of its own, empty
+	// for none.
+	PodAt func(clusterID string, ip netip.Addr) string
 }
 
 // Report answers a query. A query that fits nothing there is an *api.Error.

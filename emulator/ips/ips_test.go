@@ -41,6 +41,7 @@ type world struct {
 	pools   *ipamd.Pools
 	vpc     string
 	waiting map[string][]dataplane.WaitingPod
+	podAt   map[string]string
 }
 
 func newWorld(t testing.TB) *world {
@@ -64,6 +65,7 @@ func newWorld(t testing.TB) *world {
 			return ""
 		},
 		Waiting: func(id string) []dataplane.WaitingPod { return w.waiting[id] },
+		PodAt:   func(id string, ip netip.Addr) string { return w.podAt[id+" "+ip.String()] },
 	}
 	vpc, err := svc.CreateVpc(w.ctx, &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")})
 	if err != nil {
@@ -224,6 +226,26 @@ func TestEveryKindOfHolder(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
+	w.podAt = map[string]string{"id-dev 10.0.0.5": "default/one", "id-dev 10.0.0.33": "default/three"}
+	held, err := w.Holdings(a)
+	if err != nil || len(held.Holdings) != held.Size-held.Free || held.Free != got.Free || !slices.Equal(held.Clusters, []string{"dev"}) {
+		t.Fatalf("%d holdings in %+v, %v", len(held.Holdings), held.SubnetUse, err)
+	}
+	for i, want := range map[int]api.Holding{
+		0:                       {Address: "10.0.0.0", Owner: "reserved-network"},
+		4:                       {Address: "10.0.0.4", Owner: "eni-primary", InstanceID: node},
+		5:                       {Address: "10.0.0.5", Owner: "eni-secondary", InstanceID: node, Pod: "default/one"},
+		len(held.Holdings) - 16: {Address: "10.0.0.33", Owner: "prefix", Prefix: "10.0.0.32/28", Description: "aws-K8S-" + node, Pod: "default/three"},
+		len(held.Holdings) - 1:  {Address: "10.0.0.255", Owner: "reserved-broadcast"},
+	} {
+		one := held.Holdings[i]
+		one.InterfaceID = ""
+		if d := cmp.Diff(want, one); d != "" {
+			t.Errorf("holding %d: %s", i, d)
+		}
+	}
+	_, err = w.Holdings("subnet-0123456789abcdef0")
+	refused(t, err, 404, `there is no subnet "subnet-0123456789abcdef0"`)
 	if got := of(w.report(api.AddressQuery{}), b); got == nil || got.Free != 11 || len(got.Clusters) != 0 || got.FreePrefixes != 0 {
 		t.Errorf("an empty /28: %+v", got)
 	}

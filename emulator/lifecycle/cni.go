@@ -96,12 +96,7 @@ func (c *cni) start(d *cniNode) {
 }
 
 // Refusal implements dataplane.Daemon.
-func (c *cni) Refusal(env map[string]string) string {
-	if err := ipamd.CheckEnvironment(env); err != nil {
-		return err.Error()
-	}
-	return ""
-}
+func (c *cni) Refusal(env map[string]string) string { return ipamd.Refusal(env) }
 
 // Gone implements dataplane.Daemon.
 func (c *cni) Gone(instanceID string) {

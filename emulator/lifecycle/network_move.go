@@ -9,13 +9,40 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	"github.com/aws/smithy-go"
 
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
-// errNoRoom is why an update fails whose control plane finds no addresses.
-var errNoRoom = errors.New("no addresses for the control plane's interfaces")
+// refusedMoves are EC2's refusals that end an update whose control plane cannot have
+// its interfaces, in EKS's words (API reference, ErrorDetail).
+var refusedMoves = map[string]ekstypes.ErrorDetail{
+	"InsufficientFreeAddressesInSubnet": {
+		ErrorCode: ekstypes.ErrorCodeIpNotAvailable, ErrorMessage: aws.String("A subnet associated with the cluster doesn't have any available IP addresses."),
+	},
+	"InvalidSubnetID.NotFound": {
+		ErrorCode: ekstypes.ErrorCodeSubnetNotFound, ErrorMessage: aws.String("We couldn't find one of the subnets associated with the cluster."),
+	},
+	"InvalidGroup.NotFound": {
+		ErrorCode: ekstypes.ErrorCodeSecurityGroupNotFound, ErrorMessage: aws.String("We couldn't find one of the security groups associated with the cluster."),
+	},
+}
+
+// refusedMove tells how an update ends because of err, if it does.
+func refusedMove(c *ekssvc.Cluster, err error) (ekstypes.ErrorDetail, bool) {
+	var refused smithy.APIError
+	if !errors.As(err, &refused) {
+		return ekstypes.ErrorDetail{}, false
+	}
+	why, ok := refusedMoves[refused.ErrorCode()]
+	vpc := c.Resource.ResourcesVpcConfig
+	why.ResourceIds = vpc.SubnetIds
+	if why.ErrorCode == ekstypes.ErrorCodeSecurityGroupNotFound {
+		why.ResourceIds = append([]string{c.SecurityGroupID}, vpc.SecurityGroupIds...)
+	}
+	return why, ok
+}
 
 // movesInterfaces tells whether an update brings a control plane with interfaces of
 // its own. Those of the present one stay until it is done: a cluster has two
@@ -49,9 +76,6 @@ func (l *Lifecycle) nextInterfaces(ctx context.Context, c *ekssvc.Cluster, u *ek
 	var ids []string
 	for _, s := range move.Subnets {
 		id, err := l.makeInterface(ctx, c, s, aws.String(*u.Resource.Id+"/"+s))
-		if isCode(err, "InsufficientFreeAddressesInSubnet") {
-			return errNoRoom
-		}
 		if err != nil {
 			return err
 		}
@@ -66,9 +90,9 @@ func (l *Lifecycle) nextInterfaces(ctx context.Context, c *ekssvc.Cluster, u *ek
 	})
 }
 
-// updateFindsNoRoom ends an update in EKS's words. The cluster goes on as it was, at
-// its version and in its subnets.
-func (l *Lifecycle) updateFindsNoRoom(ctx context.Context, c *ekssvc.Cluster, u *ekssvc.Update) error {
+// moveRefused ends an update. The cluster goes on as it was, at its version and in its
+// subnets.
+func (l *Lifecycle) moveRefused(ctx context.Context, c *ekssvc.Cluster, u *ekssvc.Update, why ekstypes.ErrorDetail) error {
 	if err := l.dropInterfaces(ctx, c, func(id string) bool { return slices.Contains(c.Interfaces, id) }); err != nil {
 		return err
 	}
@@ -78,7 +102,6 @@ func (l *Lifecycle) updateFindsNoRoom(ctx context.Context, c *ekssvc.Cluster, u 
 		if now == nil || now.ID != c.ID || now.UpdateID != c.UpdateID || now.Resource.Status != ekstypes.ClusterStatusUpdating {
 			return nil
 		}
-		full := now.Resource.ResourcesVpcConfig.SubnetIds
 		if before := now.VpcBefore; before != nil {
 			now.Resource.ResourcesVpcConfig.SubnetIds, now.Resource.ResourcesVpcConfig.SecurityGroupIds = before.SubnetIds, before.SecurityGroupIds
 		}
@@ -87,10 +110,7 @@ func (l *Lifecycle) updateFindsNoRoom(ctx context.Context, c *ekssvc.Cluster, u 
 		}
 		now.Resource.Status, now.UpdateID, now.Moving, now.VpcBefore = ekstypes.ClusterStatusActive, "", nil, nil
 		ekssvc.Clusters.Put(tx, c.Scope, name, now)
-		ekssvc.FinishUpdate(tx, c.Scope, name, *u.Resource.Id, ekstypes.ErrorDetail{
-			ErrorCode: ekstypes.ErrorCodeIpNotAvailable, ResourceIds: full,
-			ErrorMessage: aws.String("A subnet associated with the cluster doesn't have any available IP addresses."),
-		})
+		ekssvc.FinishUpdate(tx, c.Scope, name, *u.Resource.Id, why)
 		return nil
 	})
 }

@@ -121,6 +121,29 @@ func TestUpdateFindsNoRoom(t *testing.T) {
 	}
 }
 
+// TestUpdateWithoutItsGroup: a security group may go in the same moment.
+func TestUpdateWithoutItsGroup(t *testing.T) {
+	n := updated(t, ekstypes.UpdateTypeVpcConfigUpdate)
+	err := n.editCluster(t.Context(), n.cluster(), func(c *ekssvc.Cluster) bool {
+		before := *c.Resource.ResourcesVpcConfig
+		c.VpcBefore, c.Resource.ResourcesVpcConfig.SecurityGroupIds = &before, []string{"sg-0123456789abcdef0"}
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.updateCluster(t.Context(), n.cluster()); err != nil {
+		t.Fatal(err)
+	}
+	c, u := n.cluster(), n.theUpdate().Resource
+	if len(c.Resource.ResourcesVpcConfig.SecurityGroupIds) != 0 || c.VpcBefore != nil || c.Resource.Status != ekstypes.ClusterStatusActive {
+		t.Errorf("cluster %s with %v", c.Resource.Status, c.Resource.ResourcesVpcConfig.SecurityGroupIds)
+	}
+	if len(u.Errors) != 1 || u.Errors[0].ErrorCode != ekstypes.ErrorCodeSecurityGroupNotFound || !slices.Contains(u.Errors[0].ResourceIds, "sg-0123456789abcdef0") {
+		t.Errorf("update %+v", u)
+	}
+}
+
 // TestHealthShowsFullSubnets: and wakes the clusters that it concerns, not others.
 func TestHealthShowsFullSubnets(t *testing.T) {
 	n := updated(t, ekstypes.UpdateTypeLoggingUpdate)

@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,9 +21,10 @@ func (l *Lifecycle) updateCluster(ctx context.Context, c *ekssvc.Cluster) (time.
 	if u == nil { // nothing to wait for: a record of an older emulator
 		return 0, l.finishClusterUpdate(ctx, c)
 	}
-	if err := l.nextInterfaces(ctx, c, u); errors.Is(err, errNoRoom) {
-		return 0, l.updateFindsNoRoom(ctx, c, u)
-	} else if err != nil {
+	if err := l.nextInterfaces(ctx, c, u); err != nil {
+		if why, ok := refusedMove(c, err); ok {
+			return 0, l.moveRefused(ctx, c, u, why)
+		}
 		return 0, err
 	}
 	back := u.Resource.Type == ekstypes.UpdateTypeVersionRollback

@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"net/netip"
+
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 )
@@ -12,6 +14,16 @@ func (l *Lifecycle) Waiting(clusterID string) []dataplane.WaitingPod {
 		return nil
 	}
 	return rt.fleet.Waiting()
+}
+
+// PodAt is namespace/name of the running cluster's pod with an address of its own,
+// empty for none.
+func (l *Lifecycle) PodAt(clusterID string, ip netip.Addr) string {
+	rt := l.runtimeOf(clusterID)
+	if rt == nil {
+		return ""
+	}
+	return rt.fleet.PodAt(ip)
 }
 
 // ClusterOf is the name of the cluster that an instance wants to be a node of,

@@ -98,6 +98,16 @@ func (f *fake) AddressUse(_ context.Context, q admin.AddressQuery) (admin.Addres
 	}
 	return admin.AddressUse{Time: time.Unix(1700000000, 0).UTC()}, nil
 }
+func (f *fake) SubnetHoldings(context.Context, string) (admin.SubnetHoldings, error) {
+	return admin.SubnetHoldings{
+		SubnetUse: admin.SubnetUse{Account: "000000000000", VPC: "vpc-1", ID: "subnet-a", Zone: "us-east-1a", CIDR: "10.0.0.0/24", Size: 256, Free: 253},
+		Holdings: []admin.Holding{
+			{Address: "10.0.0.0", Owner: "reserved-network"},
+			{Address: "10.0.0.4", Owner: "eni-secondary", InterfaceID: "eni-1", InstanceID: "i-1", Description: "aws-K8S-i-1", Pod: "default/web"},
+			{Address: "10.0.0.16", Owner: "prefix", Prefix: "10.0.0.16/28", InterfaceID: "eni-1", InstanceID: "i-1", Description: "aws-K8S-i-1"},
+		},
+	}, nil
+}
 func (f *fake) Status(context.Context) (admin.Status, error) { return f.status, nil }
 func (f *fake) CA(context.Context) ([]byte, error)           { return []byte("PEM\n"), nil }
 func (f *fake) Reset(context.Context) error                  { return nil }
@@ -165,6 +175,7 @@ func TestErrorsAreOneSentence(t *testing.T) {
 		{[]string{"status", "-o", "yaml"}, "ekslocal: -o yaml is neither table nor json\n"},
 		{[]string{"ips", "--endpoint", "http://127.0.0.1:1"}, "ekslocal: ekslocal is not running at http://127.0.0.1:1: start it with `ekslocal start`\n"},
 		{[]string{"ips", "-o", "yaml"}, "ekslocal: -o yaml is not table, wide or json\n"},
+		{[]string{"ips", "--subnet", "subnet-a", "--watch"}, "ekslocal: --subnet shows each address once: leave out --cluster, --region, --account and --watch\n"},
 		{[]string{"env", "--shell", "cmd"}, "ekslocal: --shell cmd is not bash, zsh, fish or powershell\n"},
 		{[]string{"env", "--account", "12"}, "ekslocal: --account 12 is not an AWS account id of 12 digits\n"},
 		{[]string{"token"}, "ekslocal: required flag(s) \"cluster-name\" not set\n"},

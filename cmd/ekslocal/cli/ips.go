@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 func (a *app) ipsCommand() *cobra.Command {
 	var q admin.AddressQuery
-	var output string
+	var output, subnet string
 	var watch bool
 	cmd := &cobra.Command{
 		Use:   "ips",
@@ -27,9 +28,15 @@ func (a *app) ipsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if subnet != "" && (watch || q != admin.AddressQuery{}) {
+				return errors.New("--subnet shows each address once: leave out --cluster, --region, --account and --watch")
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
+			}
+			if subnet != "" {
+				return showHoldings(cmd, c, subnet, output)
 			}
 			look := func() (*admin.AddressUse, error) { return c.AddressUse(cmd.Context(), q) }
 			if watch {
@@ -48,9 +55,24 @@ func (a *app) ipsCommand() *cobra.Command {
 	fs.StringVar(&q.Cluster, "cluster", "", "only the subnets of this cluster's VPC, its nodes and its pods")
 	fs.StringVar(&q.Region, "region", "", "only this region")
 	fs.StringVar(&q.Account, "account", "", "only this account")
+	fs.StringVar(&subnet, "subnet", "", "instead, the owner of each address of this subnet")
 	fs.StringVarP(&output, "output", "o", "table", "table, wide or json")
 	fs.BoolVarP(&watch, "watch", "w", false, "go on: redraw on a terminal, else print what changes")
+	cmd.AddCommand(ipsPlanCommand())
 	return cmd
+}
+
+func showHoldings(cmd *cobra.Command, c *admin.Client, subnet, output string) error {
+	held, err := c.SubnetHoldings(cmd.Context(), subnet)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		enc := json.NewEncoder(cmd.OutOrStdout())
+		enc.SetIndent("", "  ")
+		return enc.Encode(held)
+	}
+	return renderHoldings(cmd.OutOrStdout(), held)
 }
 
 // addressRenderer is how one look is printed. Of several, JSON has one on each line.

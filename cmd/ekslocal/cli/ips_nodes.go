@@ -63,7 +63,7 @@ func nodeColumns(nodes []admin.NodePool, wide bool) []column[nodeRow] {
 		both("WARM", func(n *admin.NodePool) string { return number(n.Warm) },
 			func(i *admin.Interface) string { return number(max(i.Addresses-i.Assigned-i.Cooling, 0)) }),
 		both("COOLING", func(n *admin.NodePool) string { return number(n.Cooling) }, func(i *admin.Interface) string { return number(i.Cooling) }),
-		both("TOTAL", func(n *admin.NodePool) string { return ratio(n.Total, n.MaxAddresses) }, func(i *admin.Interface) string { return number(i.Addresses) }))
+		both("TOTAL", addressCount, func(i *admin.Interface) string { return number(i.Addresses) }))
 	if slices.ContainsFunc(nodes, func(n admin.NodePool) bool { return n.Prefixes > 0 }) {
 		columns = append(columns, both("PREFIXES", func(n *admin.NodePool) string { return number(n.Prefixes) }, func(i *admin.Interface) string { return number(len(i.Prefixes)) }))
 	}
@@ -71,6 +71,14 @@ func nodeColumns(nodes []admin.NodePool, wide bool) []column[nodeRow] {
 		columns = append(columns, both("ADDRESS", func(*admin.NodePool) string { return "" }, func(i *admin.Interface) string { return i.Address + " " + i.Subnet }))
 	}
 	return append(columns, both("SETTINGS", func(n *admin.NodePool) string { return strings.Join(n.Settings, " ") }, none))
+}
+
+// addressCount has no limit with IPv6, where a prefix has more than any node has pods.
+func addressCount(n *admin.NodePool) string {
+	if n.MaxAddresses == 0 {
+		return strconv.Itoa(n.Total)
+	}
+	return ratio(n.Total, n.MaxAddresses)
 }
 
 func interfaceCount(n *admin.NodePool) string {

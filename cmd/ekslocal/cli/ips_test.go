@@ -109,6 +109,10 @@ func TestIPsCommand(t *testing.T) {
 	if got := s.must("ips", "-o", "json"); got != "{\n  \"time\": \"2023-11-14T22:13:20Z\",\n  \"subnets\": [],\n  \"nodes\": [],\n  \"waiting\": []\n}\n" {
 		t.Errorf("json: %s", got)
 	}
+	golden(t, "ips-subnet.golden", []byte(s.must("ips", "--subnet", "subnet-a")))
+	if got := s.must("ips", "--subnet", "subnet-a", "-o", "json"); !strings.Contains(got, `"pod": "default/web"`) {
+		t.Errorf("json: %s", got)
+	}
 	if _, errs, code := s.run("ips", "--cluster", "dev"); code != 1 || errs != "ekslocal: there is no cluster dev\n" {
 		t.Errorf("an unknown cluster: status %d, %q", code, errs)
 	}
