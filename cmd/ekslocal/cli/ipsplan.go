@@ -119,8 +119,8 @@ func (f *planFlags) read(cmd *cobra.Command) (err error) {
 		}
 		env[t.env] = strconv.Itoa(v)
 	}
-	if err := ipamd.CheckEnvironment(env); err != nil {
-		return fmt.Errorf("aws-node would not start: %w", err)
+	if why := ipamd.Refusal(env); why != "" {
+		return fmt.Errorf("aws-node would not start: %s", why)
 	}
 	f.Settings, _ = ipamd.ParseSettings(env)
 	return nil
