@@ -233,7 +233,7 @@ func moreSubnets(t *testing.T, s *scenario) {
 	}
 	elsewhere := 0
 	for _, p := range s.pods(t) {
-		if strings.HasPrefix(p.Status.PodIP, "10.0.4.") || strings.HasPrefix(p.Status.PodIP, "10.0.5.") {
+		if strings.HasPrefix(p.Status.PodIP, "10.2.") {
 			elsewhere++
 		}
 	}
