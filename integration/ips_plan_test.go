@@ -104,7 +104,7 @@ func (l *planned) make(t *testing.T, w *world, k *kube) {
 		if running != p.PodsAddressed || waiting != p.PodsWaiting {
 			return fmt.Errorf("%d pods run and %d wait, planned were %d and %d", running, waiting, p.PodsAddressed, p.PodsWaiting)
 		}
-		for i, free := range w.freeIn(t, l.ids) {
+		for i, free := range w.freeOf(t, l.ids) {
 			if free != p.Subnets[i].Free {
 				return fmt.Errorf("%s has %d free, planned were %+v", l.subnets[i], free, p.Subnets[i])
 			}
@@ -134,7 +134,7 @@ func (k *kube) setCNI(t *testing.T, env map[string]string) {
 	must(k.AppsV1().DaemonSets(metav1.NamespaceSystem).Patch(t.Context(), "aws-node", types.StrategicMergePatchType, patch, metav1.PatchOptions{}))(t)
 }
 
-func (w *world) freeIn(t *testing.T, ids []string) []int {
+func (w *world) freeOf(t *testing.T, ids []string) []int {
 	t.Helper()
 	free := make([]int, len(ids))
 	for _, s := range must(w.ec2.DescribeSubnets(t.Context(), &ec2.DescribeSubnetsInput{SubnetIds: ids}))(t).Subnets {
@@ -187,7 +187,7 @@ func (l *planned) inTurn(t *testing.T, w *world, k *kube, p *plan.Result) {
 			if i != p.First.Index || i%len(nodes) != p.First.Node {
 				t.Errorf("pod %d on node %d is the first that fails, planned was %+v", i, i%len(nodes), p.First)
 			}
-			if free := w.freeIn(t, l.ids)[p.First.Node%len(l.ids)]; free != p.First.Free {
+			if free := w.freeOf(t, l.ids)[p.First.Node%len(l.ids)]; free != p.First.Free {
 				t.Errorf("%d are free then, planned was %+v", free, p.First)
 			}
 		}
@@ -223,7 +223,7 @@ func (l *planned) settle(t *testing.T, w *world) {
 	t.Helper()
 	last := ""
 	eventually(t, 20*time.Second, "the subnets settle", func() error {
-		now := fmt.Sprint(w.freeIn(t, l.ids))
+		now := fmt.Sprint(w.freeOf(t, l.ids))
 		if now != last {
 			last = now
 			return fmt.Errorf("%s are free", now)
