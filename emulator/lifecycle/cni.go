@@ -20,6 +20,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/fixtures/instancetypes"
 )
 
 var eniConfigs = schema.GroupVersionResource{Group: "crd.k8s.amazonaws.com", Version: "v1alpha1", Resource: "eniconfigs"}
@@ -69,6 +70,7 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 	}
 	d.config.MaxPods, d.config.Unschedulable = n.MaxPods, cordoned(c.rt.node(n.Name))
 	d.config.Settings, _ = ipamd.ParseSettings(env)
+	d.config.Invalid = withoutPrefixes(d.config.Settings, n.InstanceType)
 	switch {
 	case d.config.Invalid != "":
 		c.l.Addresses.Configure(n.InstanceID, d.config) // which logs why
@@ -82,6 +84,18 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 		d.state.Phase = dataplane.DaemonServing
 	}
 	return d.state
+}
+
+// withoutPrefixes is ipamd's word about settings that an instance type cannot have,
+// or what was wrong with them before: IPv6 addresses come in prefixes only, which
+// interfaces before Nitro do not take. Source: amazon-vpc-cni-k8s, pkg/ipamd/ipamd.go
+// (isConfigValid).
+func withoutPrefixes(s ipamd.Settings, instanceType string) string {
+	t, ok := instancetypes.Lookup(instanceType)
+	if s.Invalid == "" && s.IPv6 && ok && t.Hypervisor != "nitro" && !t.BareMetal {
+		return fmt.Sprintf("Prefix Delegation is not supported on non-nitro instance %s. IPv6 is only supported in Prefix delegation Mode. ", instanceType)
+	}
+	return s.Invalid
 }
 
 // start hands a node's pool what is known, and lets it fill.

@@ -98,9 +98,13 @@ func (l *Lifecycle) makeFargateMachine(ctx context.Context, c *ekssvc.Cluster, p
 	var failure error
 	for i := range subnets {
 		subnet := subnets[(subnetOf(pod, len(subnets))+i)%len(subnets)]
-		out, err := l.EC2.CreateNetworkInterface(asFargate(ctx, c.Scope), &ec2.CreateNetworkInterfaceInput{
+		in := &ec2.CreateNetworkInterfaceInput{
 			SubnetId: &subnet, Groups: []string{c.SecurityGroupID}, ClientToken: aws.String(string(pod.UID) + "-" + subnet[max(0, len(subnet)-17):]),
-		})
+		}
+		if ekssvc.IsIPv6(c) {
+			in.Ipv6AddressCount = aws.Int32(1)
+		}
+		out, err := l.EC2.CreateNetworkInterface(asFargate(ctx, c.Scope), in)
 		if err != nil {
 			failure = err
 			continue
@@ -111,6 +115,9 @@ func (l *Lifecycle) makeFargateMachine(ctx context.Context, c *ekssvc.Cluster, p
 			Namespace: pod.Namespace, Pod: pod.Name, PodUID: string(pod.UID),
 			Name: fargateNodeName(c.Scope.Region, *ni.PrivateIpAddress), InterfaceID: *ni.NetworkInterfaceId, Address: *ni.PrivateIpAddress,
 			SubnetID: subnet, Zone: aws.ToString(ni.AvailabilityZone), ZoneID: aws.ToString(ni.AvailabilityZoneId), MilliCPU: size.MilliCPU, MemoryMiB: size.MemoryMiB,
+		}
+		if len(ni.Ipv6Addresses) > 0 && ekssvc.IsIPv6(c) {
+			m.Address = *ni.Ipv6Addresses[0].Ipv6Address
 		}
 		m.ProviderID = fmt.Sprintf("aws:///%s/%s-%s/%s", m.Zone, awsid.Hex(10), awsid.Hex(32), m.Name)
 		return m, l.Store.Update(ctx, func(tx *store.Tx) error {

@@ -124,7 +124,11 @@ func (l *Lifecycle) nodeOf(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, i *ec2svc.In
 	if !ok {
 		return dataplane.Node{}, fmt.Errorf("instance %s is of unknown type %s", *i.InstanceId, i.InstanceType)
 	}
-	ip, err := netip.ParseAddr(aws.ToString(i.PrivateIpAddress))
+	address := i.PrivateIpAddress
+	if ekssvc.IsIPv6(c) { // the only address that the node reports: nodeadm's --node-ip
+		address = i.Ipv6Address
+	}
+	ip, err := netip.ParseAddr(aws.ToString(address))
 	if err != nil {
 		return dataplane.Node{}, fmt.Errorf("instance %s: %w", *i.InstanceId, err)
 	}

@@ -122,9 +122,13 @@ func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error
 		return err
 	}
 	for _, s := range controlPlaneSubnets(subnets.Subnets, zones) {
-		out, err := l.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
+		in := &ec2.CreateNetworkInterfaceInput{
 			SubnetId: &s, Groups: append([]string{c.SecurityGroupID}, vpc.SecurityGroupIds...), Description: aws.String(interfaceDescription(c)),
-		})
+		}
+		if ekssvc.IsIPv6(c) {
+			in.Ipv6AddressCount = aws.Int32(1)
+		}
+		out, err := l.EC2.CreateNetworkInterface(ctx, in)
 		if err != nil {
 			return fmt.Errorf("interface in %s: %w", s, err)
 		}

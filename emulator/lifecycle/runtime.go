@@ -24,6 +24,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/fixtures/addons"
 )
 
 // runtime is what the daemon keeps going for one cluster whose control plane
@@ -130,8 +131,12 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	}
 	rt.life, rt.cancel = context.WithCancel(asNode(context.Background(), c.Scope))
 	rt.cni = newCNI(l, rt)
+	dns, err := addons.DNSAddress(serviceCIDR(c))
+	if err != nil {
+		return nil, err
+	}
 	rt.fleet = dataplane.NewFleet(dataplane.Config{
-		ClusterName: *c.Resource.Name, REST: cfg, Addresses: l.Addresses, Daemon: rt.cni, Clock: l.Clock, Log: log, AwaitCNI: true,
+		ClusterName: *c.Resource.Name, DNSClusterIP: dns, REST: cfg, Addresses: l.Addresses, Daemon: rt.cni, Clock: l.Clock, Log: log, AwaitCNI: true,
 	})
 	if rt.nodes, err = l.nodeInformer(rt); err != nil {
 		return nil, err
