@@ -10,6 +10,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/ipam/warmpool"
 )
 
 const (
@@ -20,25 +21,33 @@ const (
 	inFlight = 5 * time.Minute
 )
 
-// Run deletes interfaces that were created but never attached, because the
-// emulator or the instance ended in between: those of earlier processes at once,
-// others now and then, until ctx ends.
+// Run lets every node look at its pool now and then, and deletes interfaces that were
+// created but never attached, because the emulator or the instance ended in between:
+// those of earlier processes at once, others every hour, until ctx ends.
 func (p *Pools) Run(ctx context.Context) error {
-	before := p.started
+	p.cleanAll(ctx, p.started)
+	next := p.cfg.Clock.Now().Add(cleanEvery)
 	for {
-		for _, scope := range p.cfg.EC2.Scopes() {
-			if err := p.clean(as(ctx, scope), scope, before); err != nil && ctx.Err() == nil {
-				p.cfg.Log.Warn("ipamd: lost interfaces stay for now", "region", scope.Region, "error", err)
-			}
-		}
-		timer := p.cfg.Clock.NewTimer(cleanEvery)
+		timer := p.cfg.Clock.NewTimer(warmpool.Monitor)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return ctx.Err()
 		case <-timer.C():
 		}
-		before = p.cfg.Clock.Now().Add(-inFlight)
+		p.monitor(ctx)
+		if now := p.cfg.Clock.Now(); !now.Before(next) {
+			p.cleanAll(ctx, now.Add(-inFlight))
+			next = now.Add(cleanEvery)
+		}
+	}
+}
+
+func (p *Pools) cleanAll(ctx context.Context, before time.Time) {
+	for _, scope := range p.cfg.EC2.Scopes() {
+		if err := p.clean(as(ctx, scope), scope, before); err != nil && ctx.Err() == nil {
+			p.cfg.Log.Warn("ipamd: lost interfaces stay for now", "region", scope.Region, "error", err)
+		}
 	}
 }
 

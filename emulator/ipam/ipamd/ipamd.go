@@ -1,12 +1,11 @@
-// Package ipamd models the address daemon of the VPC CNI on every node: it keeps
-// a warm pool of secondary addresses on the instance's network interfaces and
-// hands them to pods.
+// Package ipamd runs the address daemon of the VPC CNI on every node: it keeps a
+// warm pool of addresses on the instance's network interfaces and hands them to
+// pods. What the daemon decides is package warmpool's; this package carries it out
+// in EC2.
 //
 // EC2 is the ledger of which addresses an instance has, the cluster of which pod
 // has which; this package remembers both only as a cache, and builds it again
 // after a restart from the interfaces and from the addresses that pods prefer.
-//
-// Source of the rules: amazon-vpc-cni-k8s, pkg/ipamd and docs/eni-and-ip-target.md.
 package ipamd
 
 import (
@@ -22,7 +21,6 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
-	"github.com/ekslocal/ekslocal/emulator/ipam/warmpool"
 )
 
 // ErrNoAddress is what the CNI plugin says when the node's pool is empty.
@@ -36,9 +34,12 @@ type EC2 interface {
 	DescribeSubnets(context.Context, *ec2.DescribeSubnetsInput, ...func(*ec2.Options)) (*ec2.DescribeSubnetsOutput, error)
 	CreateNetworkInterface(context.Context, *ec2.CreateNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.CreateNetworkInterfaceOutput, error)
 	AttachNetworkInterface(context.Context, *ec2.AttachNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.AttachNetworkInterfaceOutput, error)
+	DetachNetworkInterface(context.Context, *ec2.DetachNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DetachNetworkInterfaceOutput, error)
+	DeleteNetworkInterface(context.Context, *ec2.DeleteNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DeleteNetworkInterfaceOutput, error)
 	ModifyNetworkInterfaceAttribute(context.Context, *ec2.ModifyNetworkInterfaceAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyNetworkInterfaceAttributeOutput, error)
 	AssignPrivateIpAddresses(context.Context, *ec2.AssignPrivateIpAddressesInput, ...func(*ec2.Options)) (*ec2.AssignPrivateIpAddressesOutput, error)
-	DeleteNetworkInterface(context.Context, *ec2.DeleteNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DeleteNetworkInterfaceOutput, error)
+	UnassignPrivateIpAddresses(context.Context, *ec2.UnassignPrivateIpAddressesInput, ...func(*ec2.Options)) (*ec2.UnassignPrivateIpAddressesOutput, error)
+	AssignIpv6Addresses(context.Context, *ec2.AssignIpv6AddressesInput, ...func(*ec2.Options)) (*ec2.AssignIpv6AddressesOutput, error)
 	Locate(instanceID string) (awsid.Scope, bool)
 	Scopes() []awsid.Scope
 }
@@ -48,27 +49,15 @@ type Config struct {
 	EC2   EC2
 	Clock clock.Clock
 	Log   *slog.Logger
-	// OnGrow, if set, hears of instances whose pool got new addresses, so that
-	// pods that wait for one can try again at once. It must not block.
+	// OnGrow, if set, hears of instances whose daemon has started, well or not, or
+	// whose pool got new addresses, so that pods that wait for one can try again at
+	// once. It must not block.
 	OnGrow func(instanceID string)
 }
 
-// The CNI's defaults.
-const (
-	// warmENIs is WARM_ENI_TARGET: how many interfaces' worth of addresses are
-	// kept free.
-	warmENIs = 1
-	// cooldown is how long a released address is not given out again.
-	cooldown = 30 * time.Second
-	// exhausted is how long the pool does not try to grow after EC2 said that the
-	// subnet is full.
-	exhausted = 120 * time.Second
-	// hiccup is the same for other refusals, the interval of ipamd's monitor.
-	hiccup = 5 * time.Second
-	// parallel bounds the nodes that grow at the same time: more only conflict in
-	// the subnets' ledgers.
-	parallel = 8
-)
+// parallel bounds the nodes that talk to EC2 at the same time: more only conflict in
+// the subnets' ledgers.
+const parallel = 8
 
 // Pools is the address daemons of all nodes. It is safe for concurrent use and
 // implements dataplane.Addresses.
@@ -77,7 +66,7 @@ type Pools struct {
 	started time.Time
 	slots   chan struct{} // held while a node talks to EC2
 
-	mu    sync.Mutex
+	mu    sync.RWMutex
 	nodes map[string]*node
 }
 
@@ -92,26 +81,52 @@ func New(cfg Config) *Pools {
 	return &Pools{cfg: cfg, started: cfg.Clock.Now(), slots: make(chan struct{}, parallel), nodes: map[string]*node{}}
 }
 
-// node returns the instance's pool, which may not be loaded yet.
+// known returns the instance's pool, nil if there is none.
+func (p *Pools) known(id string) *node {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.nodes[id]
+}
+
+// node returns the instance's pool, a new one that has seen nothing if there is none.
 func (p *Pools) node(id string) *node {
+	if n := p.known(id); n != nil {
+		return n
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.nodes[id]
 	if n == nil {
-		n = &node{id: id, config: NodeConfig{Settings: warmpool.Defaults()}, pods: map[types.UID]netip.Addr{}, addrs: map[netip.Addr]*address{}}
+		n = newNode(id)
 		p.nodes[id] = n
 	}
 	return n
 }
 
-// Start fills a node's pool, as ipamd does when the node boots.
+// Configure tells a node's ipamd what the cluster says now: the environment of its
+// aws-node, its capacity for pods, its ENIConfig. It may be called at any time, also
+// with what is known already. Until the first call the defaults hold; nothing is done
+// about the pool before Start, or before a pod asks for an address.
+func (p *Pools) Configure(instanceID string, c NodeConfig) {
+	n := p.node(instanceID)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.config = c
+	n.configure(p.cfg.Clock.Now())
+	if n.active {
+		p.poke(context.Background(), n)
+	}
+}
+
+// Start is the start of a node's ipamd, the first or another one: it forgets what only
+// its memory had, such as that EC2 had no addresses a minute ago, and looks at its
+// pool.
 func (p *Pools) Start(ctx context.Context, instanceID string) {
 	n := p.node(instanceID)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.growing == nil && n.wantsMore(p.cfg.Clock.Now()) {
-		p.grow(ctx, n)
-	}
+	n.machine.Restart(p.cfg.Clock.Now())
+	p.poke(ctx, n)
 }
 
 // Assign returns the pod's address: the one it has, else the preferred one if the
@@ -120,7 +135,7 @@ func (p *Pools) Start(ctx context.Context, instanceID string) {
 func (p *Pools) Assign(ctx context.Context, instanceID string, pod types.UID, name types.NamespacedName, prefer netip.Addr) (netip.Addr, error) {
 	for {
 		// Looked up each time: the instance may be forgotten while the pod waits.
-		ip, wait := p.try(ctx, p.node(instanceID), pod, prefer)
+		ip, wait := p.try(ctx, p.node(instanceID), pod, name, prefer)
 		if ip.IsValid() {
 			return ip, nil
 		}
@@ -137,28 +152,31 @@ func (p *Pools) Assign(ctx context.Context, instanceID string, pod types.UID, na
 
 // try gives the pod an address, or says what to wait for: neither means that
 // there will be none for now.
-func (p *Pools) try(ctx context.Context, n *node, pod types.UID, prefer netip.Addr) (netip.Addr, <-chan struct{}) {
+func (p *Pools) try(ctx context.Context, n *node, pod types.UID, name types.NamespacedName, prefer netip.Addr) (netip.Addr, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := p.cfg.Clock.Now()
-	ip := n.take(pod, prefer, now)
-	if n.growing == nil && n.wantsMore(now) {
-		p.grow(ctx, n)
+	ip := n.machine.Assign(string(pod), name.Namespace, name.Name, prefer, now)
+	p.poke(ctx, n)
+	if !ip.IsValid() && n.change == nil {
+		n.machine.Refuse(now)
 	}
-	return ip, n.growing
+	return ip, n.change
 }
 
+// podDeleted is the CNI's reason for giving an address back.
+const podDeleted = "PodDeleted"
+
 // Release gives the pod's address back.
-func (p *Pools) Release(_ context.Context, instanceID string, pod types.UID) {
-	p.mu.Lock()
-	n := p.nodes[instanceID]
-	p.mu.Unlock()
+func (p *Pools) Release(ctx context.Context, instanceID string, pod types.UID) {
+	n := p.known(instanceID)
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.release(pod, p.cfg.Clock.Now())
+	n.machine.Release(string(pod), podDeleted, p.cfg.Clock.Now())
+	p.poke(ctx, n)
 }
 
 // Forget drops what is known of an instance that has ended.
@@ -168,59 +186,23 @@ func (p *Pools) Forget(instanceID string) {
 	delete(p.nodes, instanceID)
 }
 
-// Configure tells a node's ipamd what the cluster says now: the environment of its
-// aws-node, its capacity for pods, its ENIConfig. It may be called at any time, also
-// with what is known already.
-func (p *Pools) Configure(instanceID string, c NodeConfig) {
-	n := p.node(instanceID)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.config = c
-}
-
-// View returns one node's pool, false if it is not in use.
-func (p *Pools) View(instanceID string) (View, bool) {
-	p.mu.Lock()
-	n := p.nodes[instanceID]
-	p.mu.Unlock()
-	if n == nil {
-		return View{}, false
+// Settle waits until a node has nothing to do for now.
+func (p *Pools) Settle(ctx context.Context, instanceID string) error {
+	for {
+		n := p.known(instanceID)
+		if n == nil {
+			return nil
+		}
+		n.mu.Lock()
+		wait := n.change
+		n.mu.Unlock()
+		if wait == nil {
+			return nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	v := View{InstanceID: n.id, Cluster: n.cluster, Settings: n.config.Settings, RetryAt: n.retryAt}
-	if n.limits == nil {
-		return v, false
-	}
-	s := n.stats(p.cfg.Clock.Now())
-	v.InstanceType, v.MaxENIs, v.IPv4PerENI = n.limits.Name, n.limits.DefaultCardENIs, n.limits.IPv4PerENI
-	v.Total, v.Assigned, v.Cooling = s.Total, s.Assigned, s.Cooldown
-	for _, e := range n.enis {
-		v.ENIs = append(v.ENIs, ENIView{ID: e.id, Device: int(e.device), Subnet: n.subnet})
-	}
-	return v, true
-}
-
-// Log returns what is kept of the node's ipamd.log.
-func (p *Pools) Log(instanceID string) []byte { return nil }
-
-// Stats is the state of one node's pool.
-type Stats struct {
-	Interfaces int
-	Total      int // addresses for pods
-	Assigned   int
-	Cooldown   int
-}
-
-// Stats returns the state of a node's pool, false if it is not in use.
-func (p *Pools) Stats(instanceID string) (Stats, bool) {
-	p.mu.Lock()
-	n := p.nodes[instanceID]
-	p.mu.Unlock()
-	if n == nil {
-		return Stats{}, false
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.stats(p.cfg.Clock.Now()), n.loaded
 }

@@ -264,7 +264,6 @@ func (n *Node) resynced(a Action, r Result, now time.Time) {
 func (n *Node) created(a Action, r Result, now time.Time) {
 	if r.Err == nil && len(r.Interfaces) == 1 {
 		i := r.Interfaces[0]
-		n.info(now, awsUtils, "Created a new ENI: %s", i.ID)
 		n.info(now, awsUtils, "Successfully created and attached a new ENI %s to instance on network card 0", i.ID)
 		n.grown(n.addENI(i, now), now)
 		return
@@ -274,9 +273,7 @@ func (n *Node) created(a Action, r Result, now time.Time) {
 		err = errors.New("waitForENIAndIPsAttached: giving up trying to retrieve ENIs from metadata service")
 	}
 	n.lastError = err.Error()
-	if errors.Is(err, ErrNoENIConfig) {
-		n.error(now, ipamd, "Failed to get pod ENI config")
-	} else {
+	if !errors.Is(err, ErrNoENIConfig) {
 		n.error(now, ipamd, "Failed to increase pool size due to not able to allocate ENI %v", err)
 		n.fault("increaseIPPoolAllocENI")
 		n.warn(now, ipamd, "Failed to allocate %d IP addresses on an ENI: %v", a.Count, err)

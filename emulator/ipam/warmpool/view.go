@@ -75,8 +75,16 @@ func (n *Node) Has(pod string) (netip.Addr, bool) {
 	return s.c.addr(s.at), true
 }
 
-// Low tells whether the pool wants more addresses than it has; Growing whether it
-// is about to get them, or tries.
+// Started tells whether the daemon has seen the node's interfaces since it started.
+func (n *Node) Started() bool { return n.started }
+
+// Note writes a line into the node's log: what was done on the way to the result of an
+// action.
+func (n *Node) Note(now time.Time, level, text string) {
+	n.say(now, levelOf(level), awsUtils, "%s", text)
+}
+
+// Low tells whether the pool wants more addresses than it has.
 func (n *Node) Low() bool { return n.started && !n.v6 && n.low() }
 
 // Called counts a request to EC2 and its refusal, if any.
