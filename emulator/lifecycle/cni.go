@@ -76,12 +76,15 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 		c.l.Addresses.Configure(n.InstanceID, d.config) // which logs why
 		d.state.Phase = dataplane.DaemonFailed
 	case d.config.CustomNetworking:
-		c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID})
+		c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID}) // with PodENI too: the CNINode names the ENIConfig first
 	default:
 		// All is known here, and nodes that come in numbers need not wait for each
 		// other.
 		c.start(d)
 		d.state.Phase = dataplane.DaemonServing
+		if d.config.PodENI {
+			c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID})
+		}
 	}
 	return d.state
 }
@@ -152,41 +155,56 @@ func (l *Lifecycle) reconcileCNI(ctx context.Context, k key) (time.Duration, err
 	if rt == nil {
 		return 0, nil
 	}
-	return 0, rt.cni.reconcile(ctx, k.ID)
+	return rt.cni.reconcile(ctx, k.ID)
 }
 
-func (c *cni) reconcile(ctx context.Context, instanceID string) error {
+func (c *cni) reconcile(ctx context.Context, instanceID string) (time.Duration, error) {
 	c.mu.Lock()
 	d := c.nodes[instanceID]
-	if d == nil || !d.config.CustomNetworking || d.config.Invalid != "" {
+	if d == nil || d.config.Invalid != "" {
 		c.mu.Unlock()
-		return nil
+		return 0, nil
 	}
-	name, settings := d.node.Name, d.config.Settings
+	name, settings, wanted := d.node.Name, d.config.Settings, ""
 	c.mu.Unlock()
+	if settings.CustomNetworking {
+		var err error
+		if wanted, err = c.customize(ctx, d, name, settings); err != nil {
+			return 0, err
+		}
+	}
+	if !settings.PodENI {
+		return 0, nil
+	}
+	return c.askForTrunk(ctx, instanceID, name, settings, wanted)
+}
+
+// customize tells a node's pool about its ENIConfig, whose name it returns.
+func (c *cni) customize(ctx context.Context, d *cniNode, name string, settings ipamd.Settings) (string, error) {
+	instanceID := d.node.InstanceID
 	c.watch()
 	node, err := c.node(ctx, name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	wanted := eniConfigName(node, settings)
 	eni, err := c.eniConfig(ctx, wanted)
 	if err != nil {
-		return err
+		return "", err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.nodes[instanceID] != d {
-		return nil // its container has ended meanwhile
+		return wanted, nil // its container has ended meanwhile
 	}
 	d.config.ENIConfigName, d.config.ENIConfig = wanted, eni
 	if d.started {
 		c.l.Addresses.Configure(instanceID, d.config)
-		return nil
+		return wanted, nil
 	}
 	d.started = true
 	c.start(d)
-	return nil
+	return wanted, nil
 }
 
 // poolChanged hears of instances whose pool did what it could for now. The daemon of

@@ -18,6 +18,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	"github.com/ekslocal/ekslocal/emulator/fargate"
+	"github.com/ekslocal/ekslocal/emulator/podeni"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/fixtures/images"
@@ -99,7 +100,7 @@ func (l *Lifecycle) makeFargateMachine(ctx context.Context, c *ekssvc.Cluster, p
 	for i := range subnets {
 		subnet := subnets[(subnetOf(pod, len(subnets))+i)%len(subnets)]
 		in := &ec2.CreateNetworkInterfaceInput{
-			SubnetId: &subnet, Groups: []string{c.SecurityGroupID}, ClientToken: aws.String(string(pod.UID) + "-" + subnet[max(0, len(subnet)-17):]),
+			SubnetId: &subnet, Groups: fargateGroups(c, pod), ClientToken: aws.String(string(pod.UID) + "-" + subnet[max(0, len(subnet)-17):]),
 		}
 		if ekssvc.IsIPv6(c) {
 			in.Ipv6AddressCount = aws.Int32(1)
@@ -126,6 +127,15 @@ func (l *Lifecycle) makeFargateMachine(ctx context.Context, c *ekssvc.Cluster, p
 		})
 	}
 	return nil, failure
+}
+
+// fargateGroups are the security groups of a pod's machine: those that a
+// SecurityGroupPolicy gives it, else the cluster's.
+func fargateGroups(c *ekssvc.Cluster, pod *corev1.Pod) []string {
+	if ids := pod.Annotations[podeni.FargateGroups]; ids != "" {
+		return strings.Split(ids, ",")
+	}
+	return []string{c.SecurityGroupID}
 }
 
 // subnetOf spreads pods over subnets, a pod always alike.

@@ -58,6 +58,12 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 	if name == "" || i.State == nil {
 		return 0, nil
 	}
+	if i.State.Name == ec2types.InstanceStateNameTerminated {
+		// Without the cluster, which may be gone by now.
+		if err := l.removeBranches(ctx, k.Scope, k.ID); err != nil {
+			return 0, err
+		}
+	}
 	c := ekssvc.Clusters.Get(l.Store, k.Scope, name)
 	if c == nil {
 		return 0, nil
