@@ -41,7 +41,9 @@ type podENIs struct {
 	l  *Lifecycle
 	rt *runtime
 	// self acts as the controller, whom alone the webhook lets annotate pods.
-	self   kubernetes.Interface
+	self kubernetes.Interface
+	// podsOn lists the pods on a node.
+	podsOn func(nodeName string) []*corev1.Pod
 	events record.EventBroadcaster
 	tell   record.EventRecorder
 
@@ -63,7 +65,7 @@ func newPodENIs(l *Lifecycle, rt *runtime, cfg *rest.Config) (*podENIs, error) {
 	}
 	f := dynamicinformer.NewDynamicSharedInformerFactory(rt.applier.dyn, 0)
 	p := &podENIs{
-		l: l, rt: rt, self: self, events: record.NewBroadcaster(),
+		l: l, rt: rt, self: self, podsOn: rt.fleet.PodsOn, events: record.NewBroadcaster(),
 		policies: f.ForResource(groupPolicies).Informer(), nodes: f.ForResource(cniNodes).Informer(),
 		begin: make(chan struct{}), trunks: map[string]*podeni.Trunk{}, told: map[string]bool{},
 	}
@@ -134,7 +136,7 @@ func (l *Lifecycle) reconcilePodENIs(ctx context.Context, k key) (time.Duration,
 	if p := rt.podENIs; p.nodes.HasSynced() && rt.nodes.HasSynced() {
 		return p.reconcile(asResourceController(ctx, k.Scope), name)
 	}
-	return minVisible / 4, nil
+	return 0, nil // run looks at all nodes when it has them
 }
 
 func (p *podENIs) reconcile(ctx context.Context, name string) (time.Duration, error) {

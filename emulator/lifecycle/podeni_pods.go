@@ -25,7 +25,7 @@ import (
 func (p *podENIs) servePods(ctx context.Context, t *trunked) (time.Duration, error) {
 	var claims []podeni.Claim
 	pods := map[string]*corev1.Pod{}
-	for _, pod := range p.rt.fleet.PodsOn(t.node.Name) {
+	for _, pod := range p.podsOn(t.node.Name) {
 		if podeni.Wants(pod) == 0 {
 			continue
 		}
