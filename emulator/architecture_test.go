@@ -24,6 +24,8 @@ var banned = []struct{ from, imports, but, why string }{
 	{"emulator/dataplane", "emulator/service/", "", "nodes ask for addresses through dataplane.Addresses"},
 	{"emulator/dataplane", "emulator/lifecycle", "", "the fleet is driven, it does not drive"},
 	{"emulator/ipam", "emulator/service/", "", "ipamd talks to EC2 through an interface, as aws-vpc-cni does"},
+	{"emulator/ipam/warmpool", "github.com/aws/", "", "decisions are pure: a plan makes the same ones without EC2"},
+	{"emulator/ipam/warmpool", "k8s.io/", "", "decisions are pure: time is passed in"},
 	{"emulator/awsid", module + "emulator/", "", "ids are the lowest layer"},
 	{"emulator/fsm", module + "emulator/", "", "lives are data"},
 	{"emulator/timing", module + "emulator/", "", "durations are data"},

@@ -196,8 +196,11 @@ func TestCustomNetworking(t *testing.T) {
 	p.ok(t, "", "set", "env", "daemonset", "aws-node", "-n", "kube-system", "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true", "ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone")
 	p.ok(t, "", "rollout", "status", "daemonset/aws-node", "-n", "kube-system", "--timeout=90s")
 
-	// Without ENIConfigs a new node does not become Ready: nobody knows where its
-	// interfaces go.
+	// Without an ENIConfig that can be used a new node does not become Ready: nobody
+	// knows where its interfaces go.
+	group := *c.ResourcesVpcConfig.ClusterSecurityGroupId
+	p.ok(t, fmt.Sprintf(eniConfig, region+"b", group, "subnet-0123456789abcdef0"), "apply", "-f", "-")
+	p.ok(t, fmt.Sprintf(eniConfig, region+"c", "sg-0123456789abcdef0", subnets[region+"c"]), "apply", "-f", "-")
 	size := int32(3)
 	must(w.eks.CreateNodegroup(ctx, &eks.CreateNodegroupInput{
 		ClusterName: aws.String("dev"), NodegroupName: aws.String("after"), NodeRole: &w.node, Subnets: w.subnets, InstanceTypes: []string{"m5.large"},
@@ -205,12 +208,14 @@ func TestCustomNetworking(t *testing.T) {
 	}))(t)
 	const after = "eks.amazonaws.com/nodegroup=after"
 	var waiting []corev1.Pod
+	zones := map[string]string{} // of the pods that wait
 	eventually(t, time.Minute, "the daemons of new nodes have given up", func() error {
 		waiting = nil
 		for _, n := range k.nodes(t, after) {
 			for _, pod := range must(k.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=aws-node", FieldSelector: "spec.nodeName=" + n.Name}))(t).Items {
 				if m := k.eventsOf(t, "kube-system", pod.Name, "Unhealthy"); anyContains(m, `failed to connect service \":50051\" within 5s`) {
 					waiting = append(waiting, pod)
+					zones[pod.Name] = n.Labels[corev1.LabelTopologyZone]
 				}
 			}
 			if nodeIsReady(&n) {
@@ -222,12 +227,18 @@ func TestCustomNetworking(t *testing.T) {
 		}
 		return nil
 	})
-	out := p.ok(t, "", "exec", "-n", "kube-system", waiting[0].Name, "-c", "aws-node", "--", "tail", "-n", "20", "/host/var/log/aws-routed-eni/ipamd.log")
-	if !strings.Contains(out, "eniconfig: eniconfig is not available") || !strings.Contains(out, "Found ENI Config Name: "+region) {
-		t.Errorf("ipamd.log: %s", out)
+	why := map[string]string{
+		region + "a": "eniconfig: eniconfig is not available",
+		region + "b": "InvalidSubnetID.NotFound",
+		region + "c": "InvalidGroup.NotFound",
+	}
+	for _, pod := range waiting {
+		out := p.ok(t, "", "exec", "-n", "kube-system", pod.Name, "-c", "aws-node", "--", "tail", "-n", "30", "/host/var/log/aws-routed-eni/ipamd.log")
+		if zone := zones[pod.Name]; !strings.Contains(out, why[zone]) || !strings.Contains(out, "Found ENI Config Name: "+zone) {
+			t.Errorf("ipamd.log in %s, want %q: %s", zone, why[zone], out)
+		}
 	}
 
-	group := *c.ResourcesVpcConfig.ClusterSecurityGroupId
 	for az, id := range subnets {
 		p.ok(t, fmt.Sprintf(eniConfig, az, group, id), "apply", "-f", "-")
 	}

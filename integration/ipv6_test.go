@@ -29,7 +29,9 @@ spec:
   selector: {matchLabels: {app: crowd}}
   template:
     metadata: {labels: {app: crowd}}
-    spec: {containers: [{name: web, image: "public.ecr.aws/nginx/nginx:1.29", ports: [{containerPort: 80}]}]}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: web, image: "public.ecr.aws/nginx/nginx:1.29", ports: [{containerPort: 80}]}]
 ---
 apiVersion: v1
 kind: Service
@@ -114,6 +116,7 @@ func TestIPv6(t *testing.T) {
 		p.ok(t, "", "rollout", "status", "deployment/crowd", "--timeout=90s")
 		w.inPrefixes(t, k)
 	})
+	t.Run("security groups", func(t *testing.T) { w.sixGuarded(t, k, p) })
 	w.leave(t, "six")
 	for _, s := range w.subnets {
 		if _, err := w.ec2.DeleteSubnet(t.Context(), &ec2.DeleteSubnetInput{SubnetId: &s}); err != nil {
@@ -257,5 +260,34 @@ func (k *kube) sixNodes(t *testing.T) {
 		if len(ips) != 1 || !netip.MustParseAddr(ips[0]).Is6() || !strings.HasPrefix(n.Name, "ip-10-0-240-") || n.Status.Capacity.Pods().Value() != 110 {
 			t.Errorf("%s: %v, %s pods", n.Name, ips, n.Status.Capacity.Pods())
 		}
+	}
+}
+
+// sixGuarded gives a pod of an IPv6 cluster security groups of its own, by a branch
+// interface, and one on Fargate, whose machine has an IPv6 address too.
+func (w *world) sixGuarded(t *testing.T, k *kube, p person) {
+	group := *must(w.ec2.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{GroupName: aws.String("pods"), Description: aws.String("pods"), VpcId: &w.vpc}))(t).GroupId
+	p.ok(t, "", "create", "namespace", "serverless")
+	for _, ns := range []string{"default", "serverless"} {
+		p.ok(t, fmt.Sprintf(policyManifest, "guard", "podSelector", group), "apply", "-n", ns, "-f", "-")
+	}
+	p.ok(t, "", "set", "env", "daemonset/aws-node", "-n", "kube-system", "ENABLE_POD_ENI=true")
+	p.ok(t, "", "rollout", "status", "daemonset/aws-node", "-n", "kube-system", "--timeout=90s")
+	w.fargateProfile(t, "six", "serverless", w.role(t, "fargate", "eks-fargate-pods.amazonaws.com", "AmazonEKSFargatePodExecutionRolePolicy"), selector("serverless"))
+	for _, ns := range []string{"default", "serverless"} {
+		p.ok(t, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"guarded","labels":{"role":"my-role"}},"spec":{"terminationGracePeriodSeconds":0,"containers":[{"name":"web","image":"x"}]}}`, "apply", "-n", ns, "-f", "-")
+		p.ok(t, "", "wait", "-n", ns, "--for=condition=Ready", "pod/guarded", "--timeout=90s")
+		pod := must(k.CoreV1().Pods(ns).Get(t.Context(), "guarded", metav1.GetOptions{}))(t)
+		enis := must(w.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{
+			Filters: []ec2types.Filter{{Name: aws.String("ipv6-addresses.ipv6-address"), Values: []string{pod.Status.PodIP}}},
+		}))(t).NetworkInterfaces
+		if len(enis) != 1 || len(enis[0].Groups) != 1 || *enis[0].Groups[0].GroupId != group {
+			t.Errorf("%s has %s: %+v", ns, pod.Status.PodIP, enis)
+		}
+		p.ok(t, "", "delete", "pod", "guarded", "-n", ns, "--timeout=30s")
+	}
+	must(w.eks.DeleteFargateProfile(t.Context(), &eks.DeleteFargateProfileInput{ClusterName: aws.String("six"), FargateProfileName: aws.String("serverless")}))(t)
+	if err := eks.NewFargateProfileDeletedWaiter(w.eks).Wait(t.Context(), &eks.DescribeFargateProfileInput{ClusterName: aws.String("six"), FargateProfileName: aws.String("serverless")}, fargatePatience); err != nil {
+		t.Fatal(err)
 	}
 }

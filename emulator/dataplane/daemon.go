@@ -17,6 +17,8 @@ type Daemon interface {
 	// run tells one start of the container from the next. The answer is how the
 	// daemon does; Fleet.DaemonChanged asks for it anew.
 	Observe(n Node, run string, env map[string]string) DaemonState
+	// Refusal is why a container with that environment ends at once; empty: it does not.
+	Refusal(env map[string]string) string
 	// Gone says that the daemon's container does not run any more.
 	Gone(instanceID string)
 	// File is a file that the daemon or its plugin writes to the node's disk.
@@ -42,8 +44,6 @@ const (
 type DaemonState struct {
 	Phase DaemonPhase
 	Since time.Time
-	// Message is why it refused.
-	Message string
 	// Address is where the plugin calls the daemon: network and address.
 	Address string
 }
@@ -190,5 +190,10 @@ func (f *Fleet) unreachable(n *node) error {
 	if at == "" {
 		at = defaultDaemonAt
 	}
-	return fmt.Errorf("Error received from AddNetwork gRPC call: rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial %s: connect: connection refused\"", at)
+	return pluginError("Error received from AddNetwork gRPC call: rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial " + at + ": connect: connection refused\"")
 }
+
+// pluginError is an error in the CNI plugin's own words.
+type pluginError string
+
+func (e pluginError) Error() string { return string(e) }

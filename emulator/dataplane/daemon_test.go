@@ -2,11 +2,13 @@ package dataplane
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -30,6 +32,8 @@ func (s *fakeDaemon) Observe(_ Node, run string, env map[string]string) DaemonSt
 	s.env = env
 	return s.state
 }
+
+func (s *fakeDaemon) Refusal(env map[string]string) string { return env["REFUSE"] }
 
 func (s *fakeDaemon) Gone(string) {
 	s.mu.Lock()
@@ -163,7 +167,7 @@ func TestDaemonThatDoesNotServe(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fx := startFleet(t, 0, func(c *Config) {
-				c.AwaitCNI, c.Daemon = true, &fakeDaemon{state: DaemonState{Phase: tc.phase, Message: "bad"}}
+				c.AwaitCNI, c.Daemon = true, &fakeDaemon{state: DaemonState{Phase: tc.phase}}
 			})
 			n := testNode(1)
 			fx.join(n)
@@ -245,5 +249,39 @@ func TestAppended(t *testing.T) {
 		if got := string(appended([]byte(tc.was), []byte(tc.now))); got != tc.want {
 			t.Errorf("%q after %q: %q, want %q", tc.now, tc.was, got, tc.want)
 		}
+	}
+}
+
+// TestDaemonLogs reads what kubectl logs shows of aws-node.
+func TestDaemonLogs(t *testing.T) {
+	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name, refuse, output string
+		want                 []string
+	}{
+		{"quiet", "", "", []string{
+			"Installed /host/opt/cni/bin/aws-cni", "Installed /host/opt/cni/bin/egress-cni",
+			`time="2026-05-01T12:00:00Z" level=info msg="Starting IPAM daemon... "`, `time="2026-05-01T12:00:00Z" level=info msg="Checking for IPAM connectivity... "`,
+		}},
+		{"refused", "no good", "", []string{`time="2026-05-01T12:00:00Z" level=error msg="no good"`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			fx := startFleet(t, 0, func(c *Config) { c.Daemon = &fakeDaemon{log: tc.output} })
+			n := testNode(1)
+			fx.join(n)
+			pod := awsNode("aws-node-1", n.Name)
+			pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "REFUSE", Value: tc.refuse}}
+			var got []string
+			err := fx.speak(t.Context(), pod, &pod.Spec.Containers[0], run{start: start, end: start, exit: 1}, func(time.Time) error { return errHorizon }, func(l logLine) error {
+				got = append(got, l.text)
+				return nil
+			})
+			if err != nil && !errors.Is(err, errHorizon) {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

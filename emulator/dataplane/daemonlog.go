@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -12,7 +13,7 @@ import (
 // daemonSpeaks is what kubectl logs shows of an aws-node container: the entry
 // point's lines (amazon-vpc-cni-k8s, cmd/aws-vpc-cni), and the daemon's own if its
 // log goes to standard output.
-func (f *Fleet) daemonSpeaks(pod *corev1.Pod, of run, pass func(time.Time) error, emit func(logLine) error) error {
+func (f *Fleet) daemonSpeaks(ctx context.Context, pod *corev1.Pod, of run, pass func(time.Time) error, emit func(logLine) error) error {
 	say := func(at time.Time, level, text string) error {
 		return emit(logLine{at, fmt.Sprintf("time=%q level=%s msg=%q", at.UTC().Format(time.RFC3339), level, text)})
 	}
@@ -20,11 +21,11 @@ func (f *Fleet) daemonSpeaks(pod *corev1.Pod, of run, pass func(time.Time) error
 	if n == nil {
 		return nil
 	}
+	if why := f.cfg.Daemon.Refusal(environment(pod, containerSpec(pod, daemonName), f.resolver(ctx))); why != "" {
+		return say(of.start, "error", why)
+	}
 	d, own := f.daemonOf(n, pod)
 	own = own && d.run == of.id
-	if own && d.Phase == DaemonRefused || !of.end.IsZero() && of.exit == 1 {
-		return say(of.start, "error", d.Message)
-	}
 	for _, target := range []string{"aws-cni", "egress-cni"} {
 		if err := emit(logLine{of.start, "Installed /host/opt/cni/bin/" + target}); err != nil {
 			return err

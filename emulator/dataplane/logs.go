@@ -337,7 +337,7 @@ func (f *Fleet) speak(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 		return err
 	}
 	if f.cfg.Daemon != nil && isDaemon(pod) && c.Name == daemonName {
-		return f.daemonSpeaks(pod, of, pass, emit)
+		return f.daemonSpeaks(ctx, pod, of, pass, emit)
 	}
 	for _, text := range []string{
 		fmt.Sprintf("ekslocal: simulated container %q of pod %s/%s on node %s", c.Name, pod.Namespace, pod.Name, pod.Spec.NodeName),

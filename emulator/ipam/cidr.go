@@ -30,8 +30,8 @@ func Size(p netip.Prefix) int {
 	return 1 << host
 }
 
-// distance returns to - from, at most math.MaxInt32: callers count addresses that
-// somebody took one by one or in /28 and /80 blocks.
+// distance returns to - from, at most 1<<62: callers count addresses that somebody
+// took one by one or in /28 and /80 blocks.
 func distance(from, to netip.Addr) int {
 	f, t := from.As16(), to.As16()
 	hi := binary.BigEndian.Uint64(t[:8]) - binary.BigEndian.Uint64(f[:8])
@@ -40,8 +40,8 @@ func distance(from, to netip.Addr) int {
 	if lo < sub {
 		hi--
 	}
-	if lo -= sub; hi > 0 || lo > math.MaxInt32 {
-		return math.MaxInt32
+	if lo -= sub; hi > 0 || lo > 1<<62 {
+		return 1 << 62
 	}
 	return int(lo)
 }
@@ -64,4 +64,16 @@ func align(a netip.Addr, bits int) (netip.Prefix, bool) {
 func Offset(from, a netip.Addr) uint64 {
 	f, t := from.As16(), a.As16()
 	return binary.BigEndian.Uint64(t[8:]) - binary.BigEndian.Uint64(f[8:])
+}
+
+// Add returns the address n after a, whose last eight bytes hold the sum.
+func Add(a netip.Addr, n uint64) netip.Addr {
+	if a.Is4() {
+		b := a.As4()
+		binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+uint32(n))
+		return netip.AddrFrom4(b)
+	}
+	b := a.As16()
+	binary.BigEndian.PutUint64(b[8:], binary.BigEndian.Uint64(b[8:])+n)
+	return netip.AddrFrom16(b)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"slices"
 )
 
 // Errors of Pool.
@@ -24,25 +23,21 @@ var (
 	ErrOutside = errors.New("address is not in the block")
 )
 
-// Range is a run of addresses, both ends included.
-type Range struct {
-	From netip.Addr
-	To   netip.Addr
-}
-
 // Pool knows which addresses of a CIDR block are taken; who holds them is the
 // business of its owner. It survives encoding/json. It is not safe for
 // concurrent use: it lives in a store record, whose transactions guard it.
 //
-// Taken addresses are kept as sorted, disjoint, non-adjacent runs: lowest-free
-// choice keeps them few, so that a /16 with thousands of addresses stays a record
-// of some hundred bytes. (A bitmap was rejected: 8 KiB per write for a /16, and no
-// IPv6.)
+// Taken addresses are kept as runs: lowest-free choice keeps them few, so that a /16
+// with thousands of addresses stays a record of some hundred bytes. (A bitmap was
+// rejected: 8 KiB per write for a /16, and no IPv6.) However many there are, n, to
+// take or release an address takes O(log n); a prefix, O(n/128) at worst.
 type Pool struct {
 	CIDR netip.Prefix
-	Used []Range `json:",omitempty"`
-	// Reserved counts the addresses in Used that AWS keeps to itself.
+	// Reserved counts the taken addresses that AWS keeps to itself.
 	Reserved int
+
+	runs runList
+	held int // addresses in runs
 }
 
 // NewSubnet returns the pool of a VPC subnet. AWS keeps the first four and the
@@ -50,30 +45,27 @@ type Pool struct {
 func NewSubnet(cidr netip.Prefix) *Pool {
 	cidr = cidr.Masked()
 	first, last := cidr.Addr(), Last(cidr)
-	p := &Pool{CIDR: cidr, Reserved: 5}
+	p := &Pool{CIDR: cidr, Reserved: 5, held: 5}
 	to := first
 	for range 3 {
 		to = to.Next()
 	}
-	p.Used = []Range{{first, to}, {last, last}}
+	p.runs = listOf([]Range{{first, to}, {last, last}})
 	return p
 }
 
 // Clone returns an independent copy.
 func (p *Pool) Clone() *Pool {
 	c := *p
-	c.Used = slices.Clone(p.Used)
+	c.runs = p.runs.clone()
 	return &c
 }
 
+// Runs returns the runs of taken addresses, the reserved ones included, in order.
+func (p *Pool) Runs() []Range { return p.runs.all() }
+
 // Taken returns how many addresses are taken beyond the reserved ones.
-func (p *Pool) Taken() int {
-	n := -p.Reserved
-	for _, r := range p.Used {
-		n += distance(r.From, r.To) + 1
-	}
-	return n
-}
+func (p *Pool) Taken() int { return p.held - p.Reserved }
 
 // Free returns how many addresses are free, at most math.MaxInt32.
 func (p *Pool) Free() int {
@@ -81,12 +73,12 @@ func (p *Pool) Free() int {
 	if host >= 31 {
 		return 1<<31 - 1
 	}
-	return 1<<host - p.Reserved - p.Taken()
+	return 1<<host - p.held
 }
 
 // IsFree tells whether a is in the block and not taken.
 func (p *Pool) IsFree(a netip.Addr) bool {
-	_, used := p.find(a)
+	_, _, used := p.runs.find(a)
 	return p.CIDR.Contains(a) && !used
 }
 
@@ -98,7 +90,7 @@ func (p *Pool) Take(a netip.Addr) error {
 	if p.isReserved(a) {
 		return fmt.Errorf("%s is reserved in %s: %w", a, p.CIDR, ErrOutside)
 	}
-	if _, used := p.find(a); used {
+	if _, _, used := p.runs.find(a); used {
 		return fmt.Errorf("%s: %w", a, ErrInUse)
 	}
 	p.add(Range{a, a})
@@ -133,12 +125,9 @@ func (p *Pool) TakeFree(n int) ([]netip.Addr, error) {
 
 // TakePrefix takes the lowest aligned free block of that length.
 func (p *Pool) TakePrefix(bits int) (netip.Prefix, error) {
-	for from, to := range p.gaps() {
-		blk, ok := align(from, bits)
-		if ok && p.CIDR.Contains(blk.Addr()) && Last(blk).Compare(to) <= 0 {
-			p.add(Range{blk.Addr(), Last(blk)})
-			return blk, nil
-		}
+	if blk, ok := p.runs.firstBlock(p.CIDR, bits); ok {
+		p.add(Range{blk.Addr(), Last(blk)})
+		return blk, nil
 	}
 	return netip.Prefix{}, fmt.Errorf("a /%d of %s: %w", bits, p.CIDR, ErrNoPrefix)
 }
@@ -148,10 +137,9 @@ func (p *Pool) TakeBlock(b netip.Prefix) error {
 	if b != b.Masked() || !Contains(p.CIDR, b) {
 		return fmt.Errorf("%s, block %s: %w", b, p.CIDR, ErrOutside)
 	}
-	for _, r := range p.Used {
-		if r.From.Compare(Last(b)) <= 0 && r.To.Compare(b.Addr()) >= 0 {
-			return fmt.Errorf("%s: %w", b, ErrInUse)
-		}
+	ci, i, _ := p.runs.find(b.Addr())
+	if r := p.runs.at(ci, i); r != nil && !Last(b).Less(r.From) {
+		return fmt.Errorf("%s: %w", b, ErrInUse)
 	}
 	p.add(Range{b.Addr(), Last(b)})
 	return nil
@@ -174,66 +162,15 @@ func (p *Pool) isReserved(a netip.Addr) bool {
 	return a == Last(p.CIDR) || p.CIDR.Contains(a) && distance(p.CIDR.Addr(), a) < p.Reserved-1
 }
 
-// find returns the index of the run that holds a, or where one would go.
-func (p *Pool) find(a netip.Addr) (int, bool) {
-	return slices.BinarySearchFunc(p.Used, a, func(r Range, a netip.Addr) int {
-		switch {
-		case r.To.Less(a):
-			return -1
-		case a.Less(r.From):
-			return 1
-		}
-		return 0
-	})
-}
-
 // gaps yields the runs of free addresses in order.
-func (p *Pool) gaps() iter.Seq2[netip.Addr, netip.Addr] {
-	return func(yield func(from, to netip.Addr) bool) {
-		next := p.CIDR.Addr()
-		for _, r := range p.Used {
-			if next.Less(r.From) && !yield(next, r.From.Prev()) {
-				return
-			}
-			next = r.To.Next()
-		}
-		if next.IsValid() && p.CIDR.Contains(next) {
-			yield(next, Last(p.CIDR))
-		}
-	}
-}
+func (p *Pool) gaps() iter.Seq2[netip.Addr, netip.Addr] { return p.runs.gaps(p.CIDR) }
 
-// add puts r, which overlaps no run, among the runs and joins its neighbours.
 func (p *Pool) add(r Range) {
-	i, _ := p.find(r.From)
-	if i < len(p.Used) && p.Used[i].From == r.To.Next() {
-		r.To = p.Used[i].To
-		p.Used = slices.Delete(p.Used, i, i+1)
-	}
-	if i > 0 && p.Used[i-1].To.Next() == r.From {
-		p.Used[i-1].To = r.To
-		return
-	}
-	p.Used = slices.Insert(p.Used, i, r)
+	p.runs.add(r)
+	p.held += r.size()
 }
 
-// remove takes r out of the runs, splitting those it overlaps.
-func (p *Pool) remove(r Range) {
-	out := make([]Range, 0, len(p.Used)+1)
-	for _, u := range p.Used {
-		if u.To.Less(r.From) || r.To.Less(u.From) {
-			out = append(out, u)
-			continue
-		}
-		if u.From.Less(r.From) {
-			out = append(out, Range{u.From, r.From.Prev()})
-		}
-		if r.To.Less(u.To) {
-			out = append(out, Range{r.To.Next(), u.To})
-		}
-	}
-	p.Used = out
-}
+func (p *Pool) remove(r Range) { p.held -= p.runs.remove(r) }
 
 // Fill takes every free address of b that is in the pool's block.
 func (p *Pool) Fill(b netip.Prefix) {
@@ -253,10 +190,12 @@ func (p *Pool) Fill(b netip.Prefix) {
 // but what p has taken is.
 func (p *Pool) Within(b netip.Prefix) *Pool {
 	out := &Pool{CIDR: b}
-	for _, u := range p.Used {
-		r := Range{maxAddr(u.From, b.Addr()), minAddr(u.To, Last(b))}
-		if !r.To.Less(r.From) {
-			out.Used = append(out.Used, r)
+	for _, c := range p.runs.chunks {
+		for _, u := range c.runs {
+			r := Range{maxAddr(u.From, b.Addr()), minAddr(u.To, Last(b))}
+			if !r.To.Less(r.From) {
+				out.add(r)
+			}
 		}
 	}
 	return out

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,8 +33,8 @@ func TestSubnetKeepsAWSsFive(t *testing.T) {
 	if _, err := p.TakeFree(1); !errors.Is(err, ErrFull) {
 		t.Errorf("full pool: %v", err)
 	}
-	if len(p.Used) != 1 {
-		t.Errorf("runs not joined: %v", p.Used)
+	if len(p.Runs()) != 1 {
+		t.Errorf("runs not joined: %v", p.Runs())
 	}
 	p.Release(got[3])
 	if err := p.Take(got[4]); !errors.Is(err, ErrInUse) {
@@ -128,9 +130,10 @@ func TestAgainstMap(t *testing.T) {
 			if p.Taken() != len(model) || p.Free() != 251-len(model) {
 				t.Fatalf("seed %d: taken %d, free %d, model %d", seed, p.Taken(), p.Free(), len(model))
 			}
-			for i := 1; i < len(p.Used); i++ {
-				if !p.Used[i-1].To.Next().Less(p.Used[i].From) {
-					t.Fatalf("seed %d: runs touch: %v", seed, p.Used)
+			runs := p.Runs()
+			for i := 1; i < len(runs); i++ {
+				if !runs[i-1].To.Next().Less(runs[i].From) {
+					t.Fatalf("seed %d: runs touch: %v", seed, runs)
 				}
 			}
 		}
@@ -142,8 +145,67 @@ func TestAgainstMap(t *testing.T) {
 		if err := json.Unmarshal(raw, back); err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(p.Used, back.Used, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+		if d := cmp.Diff(p.Runs(), back.Runs(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
 			t.Error(d)
+		}
+	}
+}
+
+// TestStoredForms: a pool is read as it was written, in words and packed, and as
+// earlier versions wrote it.
+func TestStoredForms(t *testing.T) {
+	for _, c := range []struct {
+		cidr         string
+		taken, every int
+		packed       bool
+	}{
+		{"10.0.0.0/24", 3, 1, false},
+		{"10.0.0.0/24", 200, 2, true},
+		{"10.0.0.0/14", 70_000, 3, true},
+		{"2600:1f18::/64", 200, 2, true},
+		{"2600:1f18::/56", 200, 2, false},
+	} {
+		p := NewSubnet(netip.MustParsePrefix(c.cidr))
+		all, err := p.TakeFree(c.taken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, a := range all {
+			if i%c.every != 0 {
+				p.Release(a)
+			}
+		}
+		raw, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(raw), "Packed"); got != c.packed {
+			t.Errorf("%s: packed: %v", c.cidr, got)
+		}
+		words, err := json.Marshal(struct {
+			CIDR     netip.Prefix
+			Used     []Range
+			Reserved int
+		}{p.CIDR, p.Runs(), p.Reserved})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range [][]byte{raw, words} {
+			back := new(Pool)
+			if err := json.Unmarshal(form, back); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(p.Runs(), back.Runs()) {
+				t.Errorf("%s: %v became %v", c.cidr, p.Runs(), back.Runs())
+			}
+			if back.Taken() != p.Taken() || back.Free() != p.Free() || back.Reserved != 5 {
+				t.Errorf("%s: %d taken, was %d", c.cidr, back.Taken(), p.Taken())
+			}
+		}
+	}
+	for _, bad := range []string{`{"CIDR":"10.0.0.0/24","Packed":"gA=="}`, `{"CIDR":"255.255.255.0/24","Packed":"AP8BAAA="}`, `{"CIDR":1}`} {
+		if err := json.Unmarshal([]byte(bad), new(Pool)); err == nil {
+			t.Errorf("%s is read", bad)
 		}
 	}
 }

@@ -64,8 +64,8 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 	}
 	d = &cniNode{node: n, run: run, state: dataplane.DaemonState{Since: c.l.Clock.Now(), Address: ipamd.PluginAddress(env["VPC_CNI_VERSION"])}}
 	c.nodes[n.InstanceID] = d
-	if err := ipamd.CheckEnvironment(env); err != nil {
-		d.state.Phase, d.state.Message = dataplane.DaemonRefused, err.Error()
+	if c.Refusal(env) != "" {
+		d.state.Phase = dataplane.DaemonRefused
 		return d.state
 	}
 	d.config.MaxPods, d.config.Unschedulable = n.MaxPods, cordoned(c.rt.node(n.Name))
@@ -76,7 +76,12 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 		c.l.Addresses.Configure(n.InstanceID, d.config) // which logs why
 		d.state.Phase = dataplane.DaemonFailed
 	case d.config.CustomNetworking:
-		c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID}) // with PodENI too: the CNINode names the ENIConfig first
+		// Pods that run already get their addresses back before the ENIConfig is known;
+		// until then no interface may come. (With PodENI the CNINode names it too.)
+		still := d.config
+		still.DisableProvisioning = true
+		c.l.Addresses.Configure(n.InstanceID, still)
+		c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID})
 	default:
 		// All is known here, and nodes that come in numbers need not wait for each
 		// other.
@@ -106,6 +111,9 @@ func (c *cni) start(d *cniNode) {
 	c.l.Addresses.Configure(d.node.InstanceID, d.config)
 	c.l.Addresses.Start(asNode(context.Background(), c.rt.scope), d.node.InstanceID)
 }
+
+// Refusal implements dataplane.Daemon.
+func (c *cni) Refusal(env map[string]string) string { return ipamd.Refusal(env) }
 
 // Gone implements dataplane.Daemon.
 func (c *cni) Gone(instanceID string) {

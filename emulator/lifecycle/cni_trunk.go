@@ -33,6 +33,7 @@ func (c *cni) askForTrunk(ctx context.Context, instanceID, name string, s ipamd.
 		return 0, nil
 	}
 	if v, ok := c.l.Addresses.View(instanceID); ok && !s.IPv6 && len(v.ENIs) >= v.MaxENIs {
+		c.l.Addresses.Note(instanceID, "error", "No slot available for a trunk ENI to be attached.")
 		return warmpool.Monitor, nil
 	}
 	// Errors: what is no list is none.
@@ -50,5 +51,6 @@ func (c *cni) askForTrunk(ctx context.Context, instanceID, name string, s ipamd.
 	if _, err := r.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "aws-node"}); err != nil {
 		return 0, fmt.Errorf("CNINode %s: %w", name, err)
 	}
+	c.l.Addresses.Note(instanceID, "info", "Successfully added feature %s to CNINode if not existing", podeni.Feature)
 	return 0, nil
 }

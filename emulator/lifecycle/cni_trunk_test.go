@@ -27,6 +27,7 @@ func (fullPool) Release(context.Context, string, types.UID) {}
 func (fullPool) Start(context.Context, string)              {}
 func (fullPool) Configure(string, ipamd.NodeConfig)         {}
 func (fullPool) Log(string) []byte                          { return nil }
+func (fullPool) Note(string, string, string, ...any)        {}
 func (fullPool) Forget(string)                              {}
 func (p fullPool) View(string) (ipamd.View, bool) {
 	return ipamd.View{MaxENIs: 3, ENIs: make([]ipamd.ENIView, p.enis)}, true

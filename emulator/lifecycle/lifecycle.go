@@ -77,6 +77,8 @@ type Addresses interface {
 	Configure(instanceID string, c ipamd.NodeConfig)
 	View(instanceID string) (ipamd.View, bool)
 	Log(instanceID string) []byte
+	// Note writes a line of a node's ipamd.log.
+	Note(instanceID, level, format string, args ...any)
 	Forget(instanceID string)
 }
 

@@ -42,7 +42,7 @@ func codeOf(err error) string {
 
 // do carries out an action.
 func (p *Pools) do(ctx context.Context, n *node, a warmpool.Action) warmpool.Result {
-	scope, ok := p.cfg.EC2.Locate(n.id)
+	scope, ok := p.locate(n)
 	if !ok {
 		return warmpool.Result{Err: fmt.Errorf("instance %s does not exist", n.id)}
 	}

@@ -2,7 +2,7 @@ package ipamd
 
 import "testing"
 
-func TestCheckEnvironment(t *testing.T) {
+func TestRefusal(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		env  map[string]string
@@ -24,11 +24,7 @@ func TestCheckEnvironment(t *testing.T) {
 		{"prefixes without a target", map[string]string{"ENABLE_PREFIX_DELEGATION": "true", "WARM_PREFIX_TARGET": "0"},
 			"Setting WARM_PREFIX_TARGET = 0 is not supported while WARM_IP_TARGET/MINIMUM_IP_TARGET is not set. Please configure either one of the WARM_{PREFIX/IP}_TARGET or MINIMUM_IP_TARGET env variables"},
 	} {
-		got := ""
-		if err := CheckEnvironment(tc.env); err != nil {
-			got = err.Error()
-		}
-		if got != tc.want {
+		if got := Refusal(tc.env); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
 	}

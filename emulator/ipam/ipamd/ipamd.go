@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/ipam/warmpool"
 )
 
 // ErrNoAddress is what the CNI plugin says when the node's pool is empty.
@@ -164,9 +165,6 @@ func (p *Pools) try(ctx context.Context, n *node, pod types.UID, name types.Name
 	return ip, n.change
 }
 
-// podDeleted is the CNI's reason for giving an address back.
-const podDeleted = "PodDeleted"
-
 // Release gives the pod's address back.
 func (p *Pools) Release(ctx context.Context, instanceID string, pod types.UID) {
 	n := p.known(instanceID)
@@ -175,7 +173,7 @@ func (p *Pools) Release(ctx context.Context, instanceID string, pod types.UID) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.machine.Release(string(pod), podDeleted, p.cfg.Clock.Now())
+	n.machine.Release(string(pod), warmpool.PodDeleted, p.cfg.Clock.Now())
 	p.poke(ctx, n)
 }
 

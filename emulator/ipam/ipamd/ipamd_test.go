@@ -222,8 +222,13 @@ func TestFullSubnet(t *testing.T) {
 
 func TestUnknownInstance(t *testing.T) {
 	f := newFixture(t, "10.0.0.0/24")
-	if ip, err := f.assign(f.pools(), "i-0123456789abcdef0", 1, netip.Addr{}); !errors.Is(err, ipamd.ErrNoAddress) {
+	p := f.pools()
+	if ip, err := f.assign(p, "i-0123456789abcdef0", 1, netip.Addr{}); !errors.Is(err, ipamd.ErrNoAddress) {
 		t.Errorf("%v, %v", ip, err)
+	}
+	f.pass(p, 5*time.Second)
+	if got := p.Instances(); len(got) != 0 {
+		t.Errorf("%v stay known", got)
 	}
 }
 

@@ -24,9 +24,9 @@ type node struct {
 	change chan struct{}
 
 	// What is known of the instance since it was last looked at.
-	scope   awsid.Scope
-	cluster string // of the instance's tags
-	subnet  string // of the primary interface
+	scope   awsid.Scope // zero before
+	cluster string      // of the instance's tags
+	subnet  string      // of the primary interface
 	groups  []string
 	marks   map[string]mark // of interfaces, by id
 }
@@ -42,6 +42,17 @@ func (n *node) machineConfig() warmpool.Config {
 }
 
 func (n *node) configure(now time.Time) { n.machine.Configure(n.machineConfig(), now) }
+
+// locate returns where the instance lives, which does not change.
+func (p *Pools) locate(n *node) (awsid.Scope, bool) {
+	n.mu.Lock()
+	scope := n.scope
+	n.mu.Unlock()
+	if scope != (awsid.Scope{}) {
+		return scope, true
+	}
+	return p.cfg.EC2.Locate(n.id)
+}
 
 // say writes a line of the node's ipamd.log.
 func (n *node) say(now time.Time, level, format string, args ...any) {
@@ -115,7 +126,8 @@ func (n *node) hasStarted() bool {
 // knows tells whether n is still the pool of its instance, not a forgotten one.
 func (p *Pools) knows(n *node) bool { return p.known(n.id) == n }
 
-// monitor gives every node a look at its pool.
+// monitor gives every node a look at its pool, and forgets those of instances that
+// never were, or are no more.
 func (p *Pools) monitor(ctx context.Context) {
 	p.mu.RLock()
 	nodes := make([]*node, 0, len(p.nodes))
@@ -125,9 +137,16 @@ func (p *Pools) monitor(ctx context.Context) {
 	p.mu.RUnlock()
 	for _, n := range nodes {
 		n.mu.Lock()
+		lost := n.active && !n.machine.Started()
 		if n.active {
 			p.poke(ctx, n)
 		}
 		n.mu.Unlock()
+		if !lost {
+			continue
+		}
+		if _, there := p.cfg.EC2.Locate(n.id); !there {
+			p.Forget(n.id)
+		}
 	}
 }

@@ -3,6 +3,8 @@ package ipamd
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -13,8 +15,12 @@ import (
 	"github.com/ekslocal/ekslocal/fixtures/instancetypes"
 )
 
-// mark is what an interface's tags say to ipamd.
-type mark struct{ noManage, ours, told bool }
+// mark is what the tags of an interface and of its subnet say to ipamd, which reads
+// them when it starts and when it first sees an interface.
+type mark struct {
+	noManage, ours, told bool
+	excluded             bool // the subnet is closed to pods
+}
 
 // unmanaged tells whether ipamd leaves such an interface alone.
 func (m mark) unmanaged(s *Settings) bool {
@@ -46,8 +52,7 @@ func (p *Pools) observe(ctx context.Context, n *node, scope awsid.Scope) warmpoo
 		return warmpool.Result{Err: err}
 	}
 	r := warmpool.Result{Limits: Limits(t)}
-	excluded, err := p.learn(ctx, n, scope, &inst)
-	if err != nil {
+	if err := p.learn(ctx, n, scope, &inst); err != nil {
 		return warmpool.Result{Err: err}
 	}
 	n.mu.Lock()
@@ -57,8 +62,8 @@ func (p *Pools) observe(ctx context.Context, n *node, scope awsid.Scope) warmpoo
 			continue
 		}
 		s := attached(&i)
-		s.Excluded = excluded[s.Subnet]
-		s.Unmanaged = n.marks[s.ID].unmanaged(&n.config.Settings)
+		m := n.marks[s.ID]
+		s.Excluded, s.Unmanaged = m.excluded, m.unmanaged(&n.config.Settings)
 		if aws.ToString(i.InterfaceType) == "efa-only" {
 			s.Unmanaged = true
 		}
@@ -75,9 +80,9 @@ func Limits(t *instancetypes.Type) warmpool.Limits {
 	}
 }
 
-// learn remembers what of the instance placement depends on, and reads the tags of
-// interfaces that are new. It returns the subnets that are closed to pods.
-func (p *Pools) learn(ctx context.Context, n *node, scope awsid.Scope, inst *ec2types.Instance) (map[string]bool, error) {
+// learn remembers what of the instance placement depends on, and the marks of
+// interfaces that are new.
+func (p *Pools) learn(ctx context.Context, n *node, scope awsid.Scope, inst *ec2types.Instance) error {
 	n.mu.Lock()
 	n.scope, n.groups = scope, nil
 	if inst.SubnetId != nil {
@@ -91,43 +96,40 @@ func (p *Pools) learn(ctx context.Context, n *node, scope awsid.Scope, inst *ec2
 			n.cluster = *tag.Value
 		}
 	}
-	s := site{subnet: n.subnet, groups: n.groups, cluster: n.cluster, config: n.config, log: func(string, string, ...any) {}}
-	var unknown []string
+	if !n.machine.Started() {
+		clear(n.marks)
+	}
+	unknown := map[string]string{} // to their subnets
 	for _, i := range inst.NetworkInterfaces {
 		if _, ok := n.marks[*i.NetworkInterfaceId]; !ok {
-			unknown = append(unknown, *i.NetworkInterfaceId)
+			unknown[*i.NetworkInterfaceId] = aws.ToString(i.SubnetId)
 		}
 	}
+	s := site{subnet: n.subnet, groups: n.groups, cluster: n.cluster, config: n.config, log: func(string, string, ...any) {}}
 	n.mu.Unlock()
-	marks, err := p.readMarks(ctx, n, unknown)
+	if len(unknown) == 0 {
+		return nil
+	}
+	marks, err := p.readMarks(ctx, n, slices.Sorted(maps.Keys(unknown)))
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if s.config.SubnetDiscovery {
+		// Without an answer upstream takes no subnet for closed.
+		all, _ := p.vpcSubnets(ctx, s.subnet)
+		for id, m := range marks {
+			m.excluded = s.excludes(all, unknown[id])
+			marks[id] = m
+		}
 	}
 	n.mu.Lock()
-	for id, m := range marks {
-		n.marks[id] = m
-	}
-	n.mu.Unlock()
-	if !s.config.SubnetDiscovery {
-		return nil, nil
-	}
-	all, err := p.vpcSubnets(ctx, s.subnet)
-	if err != nil {
-		return nil, nil // upstream warns and takes none for excluded
-	}
-	excluded := map[string]bool{}
-	for _, i := range inst.NetworkInterfaces {
-		id := aws.ToString(i.SubnetId)
-		excluded[id] = s.excludes(all, id)
-	}
-	return excluded, nil
+	defer n.mu.Unlock()
+	maps.Copy(n.marks, marks)
+	return nil
 }
 
 // readMarks reads the tags of interfaces.
 func (p *Pools) readMarks(ctx context.Context, n *node, ids []string) (map[string]mark, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
 	out, err := p.cfg.EC2.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: ids})
 	if err := n.called("DescribeNetworkInterfaces", err); err != nil {
 		return nil, err

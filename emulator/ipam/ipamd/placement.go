@@ -38,11 +38,8 @@ const (
 )
 
 var (
-	errNoSubnet       = errors.New("no valid subnets available for ENI creation - all subnets are either not tagged or tagged with kubernetes.io/role/cni=0")
-	errPrimaryTagged  = errors.New("primary subnet is tagged with kubernetes.io/role/cni=0 - no valid subnets available for ENI creation")
-	errPrimaryAlone   = errors.New("primary subnet is tagged with kubernetes.io/role/cni=0 and subnet discovery is disabled - no valid subnets available for ENI creation")
-	msgDefaultToOwn   = "Defaulting to same subnet as the primary interface for the new ENI"
-	msgENIConfigFails = "Failed to get pod ENI config"
+	errNoSubnet     = errors.New("no valid subnets available for ENI creation - all subnets are either not tagged or tagged with kubernetes.io/role/cni=0")
+	errPrimaryAlone = errors.New("primary subnet is tagged with kubernetes.io/role/cni=0 and subnet discovery is disabled - no valid subnets available for ENI creation")
 )
 
 // places says where the node's next interface may go, the best place first: ipamd
@@ -66,8 +63,8 @@ func (p *Pools) places(ctx context.Context, s site) ([]placement, error) {
 	}
 	if err != nil {
 		s.log("warn", "Failed to call ec2:DescribeSubnets: %v", err)
-		s.log("info", "%s", msgDefaultToOwn)
-		return nil, fmt.Errorf("Failed to check if primary subnet is excluded: %w. Quit ENI creation attempt.", err)
+		s.log("info", "Defaulting to same subnet as the primary interface for the new ENI")
+		return nil, fmt.Errorf("%s: %w%s", "Failed to check if primary subnet is excluded", err, ". Quit ENI creation attempt.") // ipamd's words
 	}
 	var out []placement
 	for i := range all {
@@ -113,7 +110,7 @@ func (s *site) custom() (placement, error) {
 	c := s.config.ENIConfig
 	if c == nil {
 		s.log("error", "error while retrieving eniconfig: ENIConfig.crd.k8s.amazonaws.com %q not found", s.config.ENIConfigName)
-		s.log("error", "%s", msgENIConfigFails)
+		s.log("error", "Failed to get pod ENI config")
 		return placement{}, warmpool.ErrNoENIConfig
 	}
 	s.log("info", "ipamd: using custom network config: %v, %s", c.SecurityGroups, c.Subnet)

@@ -15,6 +15,8 @@ type Counters struct {
 	EC2Requests      map[string]int // awscni_ec2api_req_count by fn
 	EC2Errors        map[string]int // awscni_ec2api_error_count by fn
 	AWSAPIErrors     map[APIError]int
+
+	podDeleted int // of DelIPRequests: counted for every pod, so not in a map
 }
 
 // APIError is a refusal of EC2's: the labels of awscni_aws_api_error_count.
@@ -24,6 +26,13 @@ type APIError struct{ API, Error string }
 func (c *Counters) Clone() Counters {
 	out := *c
 	out.DelIPRequests = maps.Clone(c.DelIPRequests)
+	if c.podDeleted > 0 {
+		if out.DelIPRequests == nil {
+			out.DelIPRequests = map[string]int{}
+		}
+		out.DelIPRequests[PodDeleted] = c.podDeleted
+	}
+	out.podDeleted = 0
 	out.Reconciles = maps.Clone(c.Reconciles)
 	out.Errors = maps.Clone(c.Errors)
 	out.InProgress = maps.Clone(c.InProgress)
@@ -31,6 +40,17 @@ func (c *Counters) Clone() Counters {
 	out.EC2Errors = maps.Clone(c.EC2Errors)
 	out.AWSAPIErrors = maps.Clone(c.AWSAPIErrors)
 	return out
+}
+
+// PodDeleted is the CNI's usual reason for giving an address back.
+const PodDeleted = "PodDeleted"
+
+func (c *Counters) released(reason string) {
+	if reason == PodDeleted {
+		c.podDeleted++
+		return
+	}
+	inc(&c.DelIPRequests, reason)
 }
 
 // inc counts in a map that may not be there yet.

@@ -217,23 +217,22 @@ func (n *Node) shortage(now time.Time) {
 // addAll puts addresses and prefixes of e into the store and returns how many are
 // new.
 func (n *Node) addAll(e *eni, ips []netip.Addr, prefixes []netip.Prefix, now time.Time) int {
-	added := 0
+	rec := additions{eni: e.ID}
 	add := func(b netip.Prefix) {
-		n.info(now, dataStore, "Adding %s to DS for %s", b, e.ID)
-		if !n.addCIDR(e, b) {
-			n.info(now, dataStore, "IP already in DS")
-			return
+		if n.addCIDR(e, b) {
+			rec.blocks = append(rec.blocks, b)
 		}
-		n.info(now, dataStore, "Added ENI(%s)'s IP/Prefix %s to datastore", e.ID, b)
-		added++
 	}
 	for _, ip := range ips {
-		add(netip.PrefixFrom(ip, ip.BitLen()))
+		add(prefixOf(ip))
 	}
 	for _, p := range prefixes {
 		add(p)
 	}
-	return added
+	if len(rec.blocks) > 0 {
+		n.log.add(now, &rec)
+	}
+	return len(rec.blocks)
 }
 
 // grown ends an attempt that brought added addresses or prefixes. One that brought

@@ -72,10 +72,6 @@ func (l *log) add(now time.Time, what lines) {
 	l.next = (l.next + 1) % kept
 }
 
-func (l *log) assigned(now time.Time, _ level, a assignment) { l.add(now, &a) }
-
-func (l *log) released(now time.Time, _ level, r release) { l.add(now, &r) }
-
 // Log returns what is kept of the node's ipamd.log: lines of JSON as upstream's
 // logger writes them, oldest first.
 func (n *Node) Log() []byte {
@@ -99,8 +95,12 @@ func (w *writer) line(l level, caller, format string, args ...any) {
 	if l < w.least {
 		return
 	}
-	msg, _ := json.Marshal(fmt.Sprintf(format, args...)) // a string always can
-	fmt.Fprintf(&w.buf, `{"level":%q,"ts":%q,"caller":%q,"msg":%s}`+"\n", levelNames[l], w.at, caller, msg)
+	fmt.Fprintf(&w.buf, `{"level":%q,"ts":%q,"caller":%q,"msg":`, levelNames[l], w.at, caller)
+	e := json.NewEncoder(&w.buf)
+	e.SetEscapeHTML(false)                     // nor does upstream's
+	_ = e.Encode(fmt.Sprintf(format, args...)) // a string always can be
+	w.buf.Truncate(w.buf.Len() - 1)
+	w.buf.WriteString("}\n")
 }
 
 // message is a line.
@@ -110,6 +110,19 @@ type message struct {
 }
 
 func (m *message) write(w *writer) { w.line(m.level, m.caller, "%s", m.text) }
+
+// additions is what is written when an interface has got addresses or prefixes.
+type additions struct {
+	eni    string
+	blocks []netip.Prefix
+}
+
+func (a *additions) write(w *writer) {
+	for _, b := range a.blocks {
+		w.line(levelInfo, dataStore, "Adding %s to DS for %s", b, a.eni)
+		w.line(levelInfo, dataStore, "Added ENI(%s)'s IP/Prefix %s to datastore", a.eni, b)
+	}
+}
 
 // assignment is what is written when a pod gets an address.
 type assignment struct {

@@ -134,7 +134,7 @@ func (n *Node) Assign(pod, namespace, name string, prefer netip.Addr, now time.T
 	n.give(s.c, s.at, pod)
 	n.counters.AddIPRequests++
 	ip := s.c.addr(s.at)
-	n.log.assigned(now, n.level(), assignment{
+	n.log.add(now, &assignment{
 		pod: pod, namespace: namespace, name: name, ip: ip, device: s.c.eni.Device, total: n.total, assigned: n.assigned - 1,
 	})
 	return ip
@@ -163,14 +163,14 @@ func (n *Node) Refuse(now time.Time) {
 
 // Release takes the pod's address back, if it has one.
 func (n *Node) Release(pod, reason string, now time.Time) {
-	inc(&n.counters.DelIPRequests, reason)
+	n.counters.released(reason)
 	s, ok := n.pods[pod]
 	if !ok {
 		n.warn(now, dataStore, "UnassignPodIPAddress: Failed to find sandbox aws-cni/%s/eth0", pod)
 		return
 	}
 	ip := s.c.addr(s.at)
-	n.log.released(now, n.level(), release{assignment{
+	n.log.add(now, &release{assignment{
 		pod: pod, ip: ip, device: s.c.eni.Device, total: n.total, assigned: n.assigned,
 	}, n.config.Cooldown})
 	n.take(pod, s, now)

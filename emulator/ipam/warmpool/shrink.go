@@ -18,7 +18,7 @@ func (n *Node) monitor(now time.Time) {
 			n.freeENI(now)
 		}
 	}
-	if since := now.Sub(n.lastAction); since > Reconcile || n.needsTrunk() {
+	if since := now.Sub(n.lastAction); since > Reconcile || n.needsTrunk() && n.limits.Trunking {
 		n.debug(now, ipamd, "Reconciling ENI/IP pool info because time since last %v > %v", since, Reconcile)
 		n.queue = append(n.queue, Action{Kind: Observe})
 	}

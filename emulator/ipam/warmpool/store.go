@@ -36,6 +36,7 @@ type cidr struct {
 	cooling  int
 	queued   bool // in Node.free
 	gone     bool
+	one      [1]held // room for used of a secondary address
 }
 
 // held is one address of a cidr.
@@ -61,7 +62,7 @@ func (c *cidr) find(at uint64) (int, bool) {
 	})
 }
 
-func (c *cidr) addr(at uint64) netip.Addr { return addOffset(c.block.Addr(), at) }
+func (c *cidr) addr(at uint64) netip.Addr { return ipam.Add(c.block.Addr(), at) }
 
 // choose returns the offset of the address that the next pod gets, and where in
 // used it goes. As upstream, one that was used before and has cooled goes before
@@ -178,6 +179,7 @@ func (n *Node) addCIDR(e *eni, b netip.Prefix) bool {
 	}
 	n.order++
 	c := &cidr{block: b, eni: e, order: n.order}
+	c.used = c.one[:0:1]
 	n.cidrs[b] = c
 	e.cidrs = append(e.cidrs, c)
 	n.total += c.size()
@@ -317,22 +319,6 @@ func (n *Node) endCooldown(r *rest) {
 		n.sums[r.c.kind()].cooling--
 	}
 	n.offer(r.c)
-}
-
-func addOffset(a netip.Addr, at uint64) netip.Addr {
-	if a.Is4() {
-		b := a.As4()
-		v := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-		v += uint32(at)
-		return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-	}
-	b := a.As16() // blocks are aligned: the offset is within the last eight bytes
-	for i := 15; at > 0; i-- {
-		at += uint64(b[i])
-		b[i] = byte(at)
-		at >>= 8
-	}
-	return netip.AddrFrom16(b)
 }
 
 // locate returns where in the store an address is, if it is there.

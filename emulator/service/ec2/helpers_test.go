@@ -179,13 +179,14 @@ func (f *fixture) checkLedger() {
 		if strings.HasSuffix(id, "/6") {
 			have = rec.IPv6
 		}
-		if have == nil || have.Free() != pool.Free() || len(have.Used) != len(pool.Used) {
+		if have == nil || have.Free() != pool.Free() || len(have.Runs()) != len(pool.Runs()) {
 			f.t.Errorf("%s: ledger %+v, interfaces hold %+v", id, have, pool)
 			continue
 		}
-		for i, r := range pool.Used {
-			if have.Used[i] != r {
-				f.t.Errorf("%s: run %d is %v, interfaces hold %v", id, i, have.Used[i], r)
+		runs := have.Runs()
+		for i, r := range pool.Runs() {
+			if runs[i] != r {
+				f.t.Errorf("%s: run %d is %v, interfaces hold %v", id, i, runs[i], r)
 			}
 		}
 	}

@@ -1,0 +1,519 @@
+package ipamd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
+	"github.com/ekslocal/ekslocal/emulator/ipam/warmpool"
+)
+
+func config(t testing.TB, maxPods int, env map[string]string) ipamd.NodeConfig {
+	t.Helper()
+	s, bad := ipamd.ParseSettings(env)
+	if len(bad) > 0 {
+		t.Fatal(bad)
+	}
+	return ipamd.NodeConfig{Settings: s, MaxPods: maxPods}
+}
+
+// pass lets time pass, with the looks that Pools.Run has.
+func (f *fixture) pass(p *ipamd.Pools, d time.Duration) {
+	f.t.Helper()
+	for ; d > 0; d -= warmpool.Monitor {
+		f.clock.Step(min(d, warmpool.Monitor))
+		p.Look(f.t.Context())
+		f.settle(p)
+	}
+}
+
+func (f *fixture) settle(p *ipamd.Pools) {
+	f.t.Helper()
+	for _, id := range p.Instances() {
+		if err := p.Settle(f.t.Context(), id); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+func view(t testing.TB, p *ipamd.Pools, id string) ipamd.View {
+	t.Helper()
+	v, ok := p.View(id)
+	if !ok {
+		t.Fatalf("no view of %s", id)
+	}
+	return v
+}
+
+// ledger is what EC2 says that an instance's interfaces hold for pods.
+func (f *fixture) ledger(id string) map[string][]string {
+	f.t.Helper()
+	out, err := f.ec2.DescribeInstances(f.ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for _, i := range out.Reservations[0].Instances[0].NetworkInterfaces {
+		list := []string{}
+		for _, a := range i.PrivateIpAddresses {
+			if !*a.Primary {
+				list = append(list, *a.PrivateIpAddress)
+			}
+		}
+		for _, b := range i.Ipv4Prefixes {
+			list = append(list, *b.Ipv4Prefix)
+		}
+		slices.Sort(list)
+		got[*i.NetworkInterfaceId] = list
+	}
+	return got
+}
+
+func known(v ipamd.View) map[string][]string {
+	got := map[string][]string{}
+	for _, e := range v.ENIs {
+		list := []string{}
+		for _, a := range e.Addresses {
+			list = append(list, a.String())
+		}
+		for _, b := range e.Prefixes {
+			list = append(list, b.String())
+		}
+		slices.Sort(list)
+		got[e.ID] = list
+	}
+	return got
+}
+
+// TestRecoversByItself: pods that wait in a full subnet get addresses when some come
+// back, at ipamd's pace and without anybody's help.
+func TestRecoversByItself(t *testing.T) {
+	f := newFixture(t, "10.0.0.0/28") // 11
+	id := f.run("t3.small", 1)[0]
+	block, err := f.ec2.CreateNetworkInterface(f.ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: &f.subnet, SecondaryPrivateIpAddressCount: aws.Int32(7)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := f.pools()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	p.Start(t.Context(), id)
+	f.settle(p)
+	for i := range 2 {
+		if _, err := f.assign(p, id, i, netip.Addr{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.assign(p, id, 2, netip.Addr{}); !errors.Is(err, ipamd.ErrNoAddress) {
+		t.Fatalf("a full subnet: %v", err)
+	}
+	v := view(t, p, id)
+	if !strings.Contains(v.LastError, "InsufficientFreeAddressesInSubnet") || v.RetryAt.Sub(f.clock.Now()) != 120*time.Second || v.Counters.NoAvailableIPs != 1 {
+		t.Errorf("%q, again at %s: %+v", v.LastError, v.RetryAt, v.Counters)
+	}
+	if n := v.Counters.AWSAPIErrors[warmpool.APIError{API: "CreateNetworkInterface", Error: "InsufficientFreeAddressesInSubnet"}]; n != 1 {
+		t.Errorf("%d refusals of an interface are counted", n)
+	}
+	if _, err := f.ec2.DeleteNetworkInterface(f.ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: block.NetworkInterface.NetworkInterfaceId}); err != nil {
+		t.Fatal(err)
+	}
+	began := f.clock.Now()
+	for i := range 60 {
+		until(t, "the loop waits", f.clock.HasWaiters)
+		f.clock.Step(warmpool.Monitor)
+		until(t, "the loop has looked", f.clock.HasWaiters)
+		f.settle(p)
+		if i%2 == 0 { // kubelet's pace
+			continue
+		}
+		if _, err = f.assign(p, id, 2, netip.Addr{}); err == nil {
+			break
+		}
+	}
+	if took := f.clock.Since(began); err != nil || took < 120*time.Second || took > 140*time.Second {
+		t.Errorf("after %s: %v", took, err)
+	}
+	for _, want := range []string{"Unable to attach IPs/Prefixes for the ENI, subnet doesn't seem to have enough", "DataStore has no available IP/Prefix addresses", "Recently we had InsufficientCidr error"} {
+		if !strings.Contains(string(p.Log(id)), want) {
+			t.Errorf("the log does not say %q", want)
+		}
+	}
+}
+
+// TestSettingsLive: what kubectl set env does to the pool of a running node.
+func TestSettingsLive(t *testing.T) {
+	f := newFixture(t, "10.0.0.0/24")
+	id := f.run("m5.large", 1)[0]
+	p := f.pools()
+	p.Configure(id, config(t, 0, nil))
+	if len(f.ledger(id)) != 1 || view2(p, id).Total != 0 {
+		t.Error("a pool grew before its daemon started")
+	}
+	p.Start(t.Context(), id)
+	f.settle(p)
+	for i := range 3 {
+		if _, err := f.assign(p, id, i, netip.Addr{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.settle(p)
+	if v := view(t, p, id); v.Total != 18 || v.Assigned != 3 || v.MaxENIs != 3 || v.MaxIPs != 27 || v.InstanceType != "m5.large" || v.Cluster != "dev" {
+		t.Errorf("%+v", v)
+	}
+	free := f.free()
+	p.Configure(id, config(t, 0, map[string]string{"WARM_IP_TARGET": "2", "MINIMUM_IP_TARGET": "4"}))
+	p.Configure(id, config(t, 0, map[string]string{"WARM_IP_TARGET": "2", "MINIMUM_IP_TARGET": "4"}))
+	f.settle(p)
+	f.pass(p, 70*time.Second)
+	if v := view(t, p, id); v.Total != 5 || len(v.ENIs) != 1 || f.free() != free+14 {
+		t.Errorf("%d addresses on %d interfaces, %d came back", v.Total, len(v.ENIs), f.free()-free)
+	}
+	if d := cmp.Diff(f.ledger(id), known(view(t, p, id))); d != "" {
+		t.Error(d)
+	}
+	p.Configure(id, config(t, 110, map[string]string{"ENABLE_PREFIX_DELEGATION": "true", "WARM_PREFIX_TARGET": "1"}))
+	f.settle(p)
+	if v := view(t, p, id); v.Total != 16 || v.Prefixes != 1 || v.ENIs[0].Assigned != 3 || len(v.ENIs[0].Addresses) != 3 {
+		t.Errorf("with prefixes: %+v", v)
+	}
+	if d := cmp.Diff(f.ledger(id), known(view(t, p, id))); d != "" {
+		t.Error(d)
+	}
+}
+
+func view2(p *ipamd.Pools, id string) ipamd.View { v, _ := p.View(id); return v }
+
+// TestFragmented: no block of sixteen is free while single addresses are.
+func TestFragmented(t *testing.T) {
+	f := newFixture(t, "10.0.0.0/26")
+	for _, a := range []string{"10.0.0.20", "10.0.0.40", "10.0.0.50"} {
+		if _, err := f.ec2.CreateNetworkInterface(f.ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: &f.subnet, PrivateIpAddress: aws.String(a)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := f.run("m5.large", 1)[0]
+	p := f.pools()
+	p.Configure(id, config(t, 110, map[string]string{"ENABLE_PREFIX_DELEGATION": "true", "WARM_PREFIX_TARGET": "1"}))
+	if _, err := f.assign(p, id, 1, netip.Addr{}); !errors.Is(err, ipamd.ErrNoAddress) {
+		t.Errorf("%v", err)
+	}
+	v := view(t, p, id)
+	if !strings.Contains(v.LastError, "InsufficientCidrBlocks") || f.free() < 50 || v.RetryAt.Sub(f.clock.Now()) != 120*time.Second {
+		t.Errorf("%q with %d free", v.LastError, f.free())
+	}
+	p.Configure(id, config(t, 110, nil))
+	if _, err := f.assign(p, id, 1, netip.Addr{}); err != nil {
+		t.Errorf("single addresses are free: %v", err)
+	}
+}
+
+// TestIPv6 gives pods addresses of one /80.
+func TestIPv6(t *testing.T) {
+	f := newFixture(t, "10.0.0.0/24")
+	vpc, err := f.ec2.AssociateVpcCidrBlock(f.ctx, &ec2.AssociateVpcCidrBlockInput{VpcId: &f.vpc, AmazonProvidedIpv6CidrBlock: aws.Bool(true)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := f.ec2.DescribeVpcs(f.ctx, &ec2.DescribeVpcsInput{VpcIds: []string{*vpc.VpcId}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := netip.MustParsePrefix(*shown.Vpcs[0].Ipv6CidrBlockAssociationSet[0].Ipv6CidrBlock)
+	cidr := netip.PrefixFrom(block.Addr(), 64).String()
+	if _, err := f.ec2.AssociateSubnetCidrBlock(f.ctx, &ec2.AssociateSubnetCidrBlockInput{SubnetId: &f.subnet, Ipv6CidrBlock: &cidr}); err != nil {
+		t.Fatal(err)
+	}
+	id := f.run("t3.small", 1)[0]
+	p := f.pools()
+	p.Configure(id, config(t, 110, map[string]string{"ENABLE_IPv4": "false", "ENABLE_IPv6": "true", "ENABLE_PREFIX_DELEGATION": "true"}))
+	for i := range 40 {
+		ip, err := f.assign(p, id, i, netip.Addr{})
+		if err != nil || !netip.MustParsePrefix(cidr).Contains(ip) {
+			t.Fatalf("pod %d: %v, %v", i, ip, err)
+		}
+	}
+	if v := view(t, p, id); len(v.ENIs) != 1 || v.Assigned != 40 || len(v.ENIs[0].Prefixes) != 1 || v.ENIs[0].Prefixes[0].Bits() != 80 {
+		t.Errorf("%+v", v)
+	}
+	if f.free() != 250 {
+		t.Errorf("%d IPv4 addresses free", f.free())
+	}
+}
+
+// TestChangedByUsers: what somebody does to a node's interfaces in EC2 shows within a
+// minute, and an interface that is not to be managed is left alone.
+func TestChangedByUsers(t *testing.T) {
+	f := newFixture(t, "10.0.0.0/24")
+	id := f.run("m5.large", 1)[0]
+	p := f.pools()
+	if _, err := f.assign(p, id, 0, netip.Addr{}); err != nil {
+		t.Fatal(err)
+	}
+	f.settle(p)
+	v := view(t, p, id)
+	second := v.ENIs[1]
+	shown, err := f.ec2.DescribeNetworkInterfaces(f.ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{second.ID}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ec2.DetachNetworkInterface(f.ctx, &ec2.DetachNetworkInterfaceInput{AttachmentId: shown.NetworkInterfaces[0].Attachment.AttachmentId}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ec2.UnassignPrivateIpAddresses(f.ctx, &ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: &v.ENIs[0].ID, PrivateIpAddresses: []string{v.ENIs[0].Addresses[8].String()}}); err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := f.ec2.CreateNetworkInterface(f.ctx, &ec2.CreateNetworkInterfaceInput{
+		SubnetId: &f.subnet, SecondaryPrivateIpAddressCount: aws.Int32(2), TagSpecifications: []ec2types.TagSpecification{{
+			ResourceType: ec2types.ResourceTypeNetworkInterface, Tags: []ec2types.Tag{{Key: aws.String("node.k8s.amazonaws.com/no_manage"), Value: aws.String("true")}},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ec2.AttachNetworkInterface(f.ctx, &ec2.AttachNetworkInterfaceInput{InstanceId: &id, NetworkInterfaceId: foreign.NetworkInterface.NetworkInterfaceId, DeviceIndex: aws.Int32(2)}); err != nil {
+		t.Fatal(err)
+	}
+	f.pass(p, 70*time.Second)
+	want := f.ledger(id)
+	delete(want, *foreign.NetworkInterface.NetworkInterfaceId)
+	v = view(t, p, id)
+	if d := cmp.Diff(want, known(v)); d != "" {
+		t.Error(d)
+	}
+	if v.MaxENIs != 2 || v.Counters.Reconciles["eniReconcileDel"] != 1 || v.Assigned != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestHistories: whatever nodes, pods and users do in one subnet, no address has two
+// pods, every pool is what EC2 says once it had time to look, and nothing stays taken
+// when the instances have ended.
+func TestHistories(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			f := newFixture(t, []string{"10.0.0.0/24", "10.0.0.0/25", "10.0.0.0/26"}[seed%3])
+			all := f.free()
+			h := &history{fixture: f, rnd: rand.New(rand.NewPCG(seed, 5)), p: f.pools(), owner: map[netip.Addr]string{}, pods: map[string]pod{}}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go f.ec2.Run(ctx) //nolint:errcheck // it ends with the test
+			h.ids = append(f.run("m5.large", 2), f.run("t3.small", 2)...)
+			for range 120 {
+				h.step()
+			}
+			f.settle(h.p)
+			f.pass(h.p, 70*time.Second)
+			f.pass(h.p, 70*time.Second)
+			for _, id := range h.ids {
+				if v, ok := h.p.View(id); ok {
+					if d := cmp.Diff(f.ledger(id), known(v)); d != "" {
+						t.Errorf("%s: %s\n%s", id, d, h.p.Log(id))
+					}
+				}
+			}
+			for len(h.ids) > 0 {
+				h.end(0)
+			}
+			f.deleteAll(h.blocks)
+			until(t, "every address is free again", func() bool { f.clock.Step(time.Second); return f.free() == all })
+		})
+	}
+}
+
+type pod struct {
+	instance string
+	ip       netip.Addr
+}
+
+type history struct {
+	*fixture
+	rnd    *rand.Rand
+	p      *ipamd.Pools
+	ids    []string
+	born   int
+	pods   map[string]pod
+	owner  map[netip.Addr]string
+	blocks []string
+}
+
+func (h *history) step() {
+	if len(h.ids) == 0 {
+		return
+	}
+	at := h.rnd.IntN(len(h.ids))
+	id := h.ids[at]
+	switch h.rnd.IntN(12) {
+	case 0, 1, 2, 3, 4:
+		for range 1 + h.rnd.IntN(4) {
+			h.add(id)
+		}
+	case 5, 6:
+		names := slices.Sorted(maps.Keys(h.pods))
+		for _, n := range names[:h.rnd.IntN(len(names)+1)] {
+			h.drop(n)
+		}
+	case 7:
+		h.pass(h.p, time.Duration(h.rnd.IntN(80))*time.Second)
+		h.lost()
+	case 8:
+		env := map[string]string{"WARM_ENI_TARGET": fmt.Sprint(h.rnd.IntN(3)), "ENABLE_PREFIX_DELEGATION": fmt.Sprint(h.rnd.IntN(3) == 0)}
+		if h.rnd.IntN(2) == 0 {
+			env["WARM_IP_TARGET"], env["MINIMUM_IP_TARGET"] = fmt.Sprint(h.rnd.IntN(4)), fmt.Sprint(h.rnd.IntN(9))
+		}
+		h.p.Configure(id, config(h.t, 0, env))
+		h.settle(h.p)
+		h.lost()
+	case 9:
+		h.tamper(id)
+	case 10:
+		if h.rnd.IntN(2) == 0 {
+			h.deleteAll(h.blocks)
+			h.blocks = nil
+			return
+		}
+		out, err := h.ec2.CreateNetworkInterface(h.ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: &h.subnet, SecondaryPrivateIpAddressCount: aws.Int32(1 + h.rnd.Int32N(30))})
+		if err == nil {
+			h.blocks = append(h.blocks, *out.NetworkInterface.NetworkInterfaceId)
+		}
+	case 11:
+		if h.rnd.IntN(10) == 0 {
+			h.end(at)
+		}
+	}
+}
+
+func (h *history) add(id string) {
+	h.born++
+	name := fmt.Sprint("pod-", h.born)
+	ip, err := h.p.Assign(h.t.Context(), id, types.UID(name), types.NamespacedName{Namespace: "default", Name: name}, netip.Addr{})
+	h.settle(h.p)
+	if errors.Is(err, ipamd.ErrNoAddress) {
+		return
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.lost()
+	if o := h.owner[ip]; o != "" && o != name {
+		h.t.Fatalf("%s has %s and %s", ip, o, name)
+	}
+	h.owner[ip], h.pods[name] = name, pod{id, ip}
+}
+
+func (h *history) drop(name string) {
+	p := h.pods[name]
+	h.p.Release(h.t.Context(), p.instance, types.UID(name))
+	if h.owner[p.ip] == name {
+		delete(h.owner, p.ip)
+	}
+	delete(h.pods, name)
+	h.settle(h.p)
+}
+
+// lost forgets the pods whose addresses a user took away under them.
+func (h *history) lost() {
+	for name, p := range h.pods {
+		if a, ok := h.p.Has(p.instance, types.UID(name)); !ok || a != p.ip {
+			if h.owner[p.ip] == name {
+				delete(h.owner, p.ip)
+			}
+			delete(h.pods, name)
+		}
+	}
+}
+
+// tamper is a user with an idea, and time for ipamd to see it.
+func (h *history) tamper(id string) {
+	v, ok := h.p.View(id)
+	if !ok || len(v.ENIs) == 0 {
+		return
+	}
+	e := v.ENIs[h.rnd.IntN(len(v.ENIs))]
+	switch h.rnd.IntN(3) {
+	case 0:
+		if len(e.Addresses) > 0 {
+			_, _ = h.ec2.UnassignPrivateIpAddresses(h.ctx, &ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: &e.ID, PrivateIpAddresses: []string{e.Addresses[0].String()}})
+		}
+	case 1:
+		_, _ = h.ec2.AssignPrivateIpAddresses(h.ctx, &ec2.AssignPrivateIpAddressesInput{NetworkInterfaceId: &e.ID, SecondaryPrivateIpAddressCount: aws.Int32(1)})
+	case 2:
+		out, err := h.ec2.DescribeNetworkInterfaces(h.ctx, &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{e.ID}})
+		if err == nil && out.NetworkInterfaces[0].Attachment != nil && e.Device > 0 {
+			_, err = h.ec2.DetachNetworkInterface(h.ctx, &ec2.DetachNetworkInterfaceInput{AttachmentId: out.NetworkInterfaces[0].Attachment.AttachmentId})
+			if err == nil {
+				h.blocks = append(h.blocks, e.ID)
+			}
+		}
+	}
+	h.pass(h.p, 70*time.Second)
+	h.lost()
+}
+
+func (h *history) end(at int) {
+	id := h.ids[at]
+	if _, err := h.ec2.TerminateInstances(h.ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}}); err != nil {
+		h.t.Fatal(err)
+	}
+	h.p.Forget(id)
+	for name, p := range h.pods {
+		if p.instance == id {
+			if h.owner[p.ip] == name {
+				delete(h.owner, p.ip)
+			}
+			delete(h.pods, name)
+		}
+	}
+	h.ids = slices.Delete(h.ids, at, at+1)
+}
+
+func (f *fixture) deleteAll(enis []string) {
+	for _, id := range enis {
+		_, _ = f.ec2.DeleteNetworkInterface(f.ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: &id})
+	}
+}
+
+// BenchmarkAssign is a pod that ends and one that starts, on one of many nodes.
+func BenchmarkAssign(b *testing.B) {
+	f := newFixture(b, "10.0.0.0/20")
+	ids := f.run("m5.large", 50)
+	p := f.pools()
+	for n, id := range ids {
+		p.Configure(id, config(b, 0, map[string]string{"IP_COOLDOWN_PERIOD": "-1"}))
+		for i := range 20 {
+			if _, err := f.assign(p, id, n*20+i, netip.Addr{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	f.settle(p)
+	uids := make([]types.UID, 1000)
+	for i := range uids {
+		uids[i] = types.UID(fmt.Sprint(i))
+	}
+	name := types.NamespacedName{Namespace: "default", Name: "pod"}
+	i := 0
+	for b.Loop() {
+		id, uid := ids[i%1000/20], uids[i%1000]
+		i += 21
+		p.Release(f.ctx, id, uid)
+		if _, err := p.Assign(f.ctx, id, uid, name, netip.Addr{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
