@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -171,14 +170,10 @@ func (p *podENIs) interfaceTags(t *trunked, more map[string]string) []ec2types.T
 // makeTrunk creates the trunk, unless an earlier process came as far, and attaches it
 // at the highest free device index: ipamd counts from below.
 func (p *podENIs) makeTrunk(ctx context.Context, t *trunked) error {
+	taken := p.devices(*t.instance.InstanceId)
 	device := int32(t.typ.DefaultCardENIs) - 1
-	for ; device >= 0; device-- {
-		taken := slices.ContainsFunc(t.instance.NetworkInterfaces, func(i ec2types.InstanceNetworkInterface) bool {
-			return i.Attachment != nil && aws.ToInt32(i.Attachment.NetworkCardIndex) == 0 && aws.ToInt32(i.Attachment.DeviceIndex) == device
-		})
-		if !taken && !p.deviceTaken(t, device) {
-			break
-		}
+	for device >= 0 && taken[device] {
+		device--
 	}
 	if device < 0 {
 		return errors.New("no free device index found")
@@ -206,14 +201,16 @@ func (p *podENIs) makeTrunk(ctx context.Context, t *trunked) error {
 	return err
 }
 
-// deviceTaken tells whether an interface of the instance is at a device index.
-func (p *podENIs) deviceTaken(t *trunked, device int32) bool {
+// devices are the device indexes that an instance's interfaces have on its first
+// network card.
+func (p *podENIs) devices(instanceID string) map[int32]bool {
+	taken := map[int32]bool{}
 	for _, e := range ec2svc.NetworkInterfaces.List(p.l.Store, p.rt.scope) {
-		if a := e.Attachment; a != nil && aws.ToString(a.InstanceId) == *t.instance.InstanceId && aws.ToInt32(a.NetworkCardIndex) == 0 && aws.ToInt32(a.DeviceIndex) == device {
-			return true
+		if a := e.Attachment; a != nil && aws.ToString(a.InstanceId) == instanceID && aws.ToInt32(a.NetworkCardIndex) == 0 {
+			taken[aws.ToInt32(a.DeviceIndex)] = true
 		}
 	}
-	return false
+	return taken
 }
 
 // trunkFailed says why a node has no trunk: EC2's code only, so that equal events are
