@@ -24,7 +24,11 @@ const chunkMax = 128
 //
 // A tree was rejected: chunks do the same with one allocation for a hundred runs. A
 // bitmap was, too: it knows no /80 of IPv6.
-type runList struct{ chunks []*chunk }
+type runList struct {
+	chunks []*chunk
+	// All chunks before the one of index seek are barren of blocks of seekBits.
+	seek, seekBits int
+}
 
 type chunk struct {
 	runs []Range
@@ -74,7 +78,9 @@ func (l *runList) add(r Range) {
 			return
 		}
 		// The gap behind next becomes this chunk's.
-		c.barren = min(c.barren, l.chunks[ci+1].barren)
+		if b := l.chunks[ci+1].barren; b < c.barren {
+			l.fertile(ci, b)
+		}
 		l.replace(ci+1, 0)
 	case joinsPrev:
 		c.runs[i-1].To = r.To
@@ -82,11 +88,17 @@ func (l *runList) add(r Range) {
 		next.From = r.From
 	default:
 		if i == 0 {
-			c.barren = 0 // the gap behind r was before all runs
+			l.fertile(ci, 0) // the gap behind r was before all runs
 		}
 		c.runs = slices.Insert(c.runs, i, r)
 		l.split(ci)
 	}
+}
+
+// fertile says that a chunk is known to be barren only as far as barren says.
+func (l *runList) fertile(ci, barren int) {
+	l.chunks[ci].barren = barren
+	l.seek = min(l.seek, ci)
 }
 
 // replace puts with in the place of one run and drops a chunk that it empties.
@@ -95,6 +107,9 @@ func (l *runList) replace(ci, i int, with ...Range) {
 	c.runs = slices.Replace(c.runs, i, i+1, with...)
 	if len(c.runs) == 0 {
 		l.chunks = slices.Delete(l.chunks, ci, ci+1)
+		if ci < l.seek {
+			l.seek--
+		}
 		return
 	}
 	l.split(ci)
@@ -110,6 +125,9 @@ func (l *runList) split(ci int) {
 	clear(c.runs[half:])
 	c.runs = c.runs[:half]
 	l.chunks = slices.Insert(l.chunks, ci+1, tail)
+	if ci < l.seek {
+		l.seek++
+	}
 }
 
 // remove takes r out of the runs, splitting those it overlaps, and returns how many
@@ -125,9 +143,9 @@ func (l *runList) remove(r Range) int {
 		if i == len(l.chunks[ci].runs) {
 			ci, i = ci+1, 0
 		}
-		l.chunks[ci].barren = 0
+		l.fertile(ci, 0)
 		if i == 0 && ci > 0 {
-			l.chunks[ci-1].barren = 0
+			l.fertile(ci-1, 0)
 		}
 		part := Range{maxAddr(u.From, r.From), minAddr(u.To, r.To)}
 		gone += part.size()
@@ -173,8 +191,9 @@ func (l *runList) gaps(b netip.Prefix) iter.Seq2[netip.Addr, netip.Addr] {
 }
 
 // firstBlock returns the lowest aligned block of b, of that length, in no run. It
-// looks at O(n/chunkMax) chunks, and into those of which it does not know yet that
-// they have none.
+// goes on where the last search of that length ended, unless a lower address was
+// given back since, and looks into the chunks of which it does not know yet that they
+// have none: O(n/chunkMax) of n runs at worst.
 func (l *runList) firstBlock(b netip.Prefix, bits int) (netip.Prefix, bool) {
 	head := Last(b)
 	if len(l.chunks) > 0 {
@@ -183,7 +202,11 @@ func (l *runList) firstBlock(b netip.Prefix, bits int) (netip.Prefix, bool) {
 	if blk, ok := blockIn(b, b.Addr(), head, bits); ok {
 		return blk, true
 	}
-	for ci, c := range l.chunks {
+	if bits != l.seekBits {
+		l.seek, l.seekBits = 0, bits
+	}
+	for ; l.seek < len(l.chunks); l.seek++ {
+		ci, c := l.seek, l.chunks[l.seek]
 		if c.barren >= bits {
 			continue
 		}
@@ -211,7 +234,7 @@ func blockIn(b netip.Prefix, from, to netip.Addr, bits int) (netip.Prefix, bool)
 }
 
 func (l *runList) clone() runList {
-	out := runList{chunks: make([]*chunk, len(l.chunks))}
+	out := runList{chunks: make([]*chunk, len(l.chunks)), seek: l.seek, seekBits: l.seekBits}
 	for i, c := range l.chunks {
 		out.chunks[i] = &chunk{runs: slices.Clone(c.runs), barren: c.barren}
 	}

@@ -243,3 +243,46 @@ func TestFillAndWithin(t *testing.T) {
 		t.Errorf("TakeFree = %v, %v", got, err)
 	}
 }
+
+// TestPrefixesAgainstScan: in a pool of many runs, under random histories, the prefix
+// that is taken is the lowest that a plain look at all free addresses finds.
+func TestPrefixesAgainstScan(t *testing.T) {
+	for seed := range uint64(8) {
+		rnd := rand.New(rand.NewPCG(seed, 3))
+		p := NewSubnet(netip.MustParsePrefix("10.4.0.0/20"))
+		base := p.CIDR.Addr()
+		for range 1500 { // singles all over, so that there are many chunks
+			_ = p.Take(Add(base, rnd.Uint64N(4096)))
+		}
+		for step := range 1500 {
+			bits := 28 + rnd.IntN(2)
+			switch rnd.IntN(4) {
+			case 0:
+				_ = p.Take(Add(base, rnd.Uint64N(4096)))
+			case 1:
+				p.ReleaseBlock(netip.PrefixFrom(Add(base, rnd.Uint64N(4096)), 29).Masked())
+			case 2:
+				p.Release(Add(base, rnd.Uint64N(4096)))
+			case 3:
+				want := scan(p, bits)
+				got, err := p.TakePrefix(bits)
+				if err != nil && want.IsValid() || err == nil && got != want {
+					t.Fatalf("seed %d, step %d: /%d is %v, %v, want %v", seed, step, bits, got, err, want)
+				}
+			}
+		}
+	}
+}
+
+func scan(p *Pool, bits int) netip.Prefix {
+	for b := netip.PrefixFrom(p.CIDR.Addr(), bits); p.CIDR.Contains(b.Addr()); b = netip.PrefixFrom(Last(b).Next(), bits) {
+		free := true
+		for a := b.Addr(); free && b.Contains(a); a = a.Next() {
+			free = p.IsFree(a)
+		}
+		if free {
+			return b
+		}
+	}
+	return netip.Prefix{}
+}

@@ -187,8 +187,8 @@ func (p *Pools) attach(ctx context.Context, n *node, a warmpool.Action) warmpool
 	device, err := p.connect(ctx, n, made.NetworkInterfaceId)
 	if err != nil {
 		// The instance has ended meanwhile, or took another interface: nothing of
-		// this one may stay. If it is in use after all, it ends with the instance.
-		err = errors.Join(err, p.remove(ctx, n, made.NetworkInterfaceId))
+		// this one may stay.
+		err = errors.Join(err, p.free(ctx, n, *made.NetworkInterfaceId))
 		return warmpool.Result{Err: fmt.Errorf("AllocENI: error attaching ENI for network card 0: %w", err)}
 	}
 	i := interfaceOf(made)

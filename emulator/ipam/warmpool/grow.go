@@ -236,14 +236,17 @@ func (n *Node) addAll(e *eni, ips []netip.Addr, prefixes []netip.Prefix, now tim
 }
 
 // grown ends an attempt that brought added addresses or prefixes. One that brought
-// none is not repeated at once.
+// none is not repeated at once, and does not put off the reconciliation that will tell
+// why.
 func (n *Node) grown(added int, now time.Time) {
 	n.endGrowth()
-	n.lastAction, n.lastError = now, ""
+	n.lastError = ""
 	n.logPool(now)
 	if added == 0 {
 		n.growAt = now.Add(Monitor)
+		return
 	}
+	n.lastAction = now
 }
 
 func (n *Node) resynced(a Action, r Result, now time.Time) {

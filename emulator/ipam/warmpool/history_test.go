@@ -56,7 +56,7 @@ type world struct {
 }
 
 func (w *world) step() {
-	switch w.rnd.IntN(12) {
+	switch w.rnd.IntN(13) {
 	case 0, 1, 2, 3:
 		for range 1 + w.rnd.IntN(6) {
 			w.add()
@@ -78,6 +78,13 @@ func (w *world) step() {
 		w.blockers = append(w.blockers, ips...)
 	case 10:
 		w.unblock(w.rnd.IntN(len(w.blockers) + 1))
+	case 12: // the daemon's pod is replaced while EC2 is at it
+		w.now = w.now.Add(warmpool.Monitor)
+		a := w.node.Next(w.now)
+		w.node.Restart(w.now)
+		if a.Kind != warmpool.None {
+			w.node.Done(a, w.do(a), w.now)
+		}
 	case 11:
 		w.refuse = nil
 		if w.rnd.IntN(3) == 0 {
@@ -106,6 +113,12 @@ func (w *world) add() {
 		return
 	}
 	w.pods[pod] = a
+	// EC2 may just have given an address to this node that a user took from it before,
+	// from under the pod.
+	if _, ok := w.node.Has(pod); !ok {
+		delete(w.pods, pod)
+		return
+	}
 	if again := w.node.Assign(pod, "default", pod, netip.Addr{}, w.now); again != a {
 		w.t.Fatalf("%s has %s, and then %s", pod, a, again)
 	}
@@ -114,7 +127,8 @@ func (w *world) add() {
 func (w *world) configure() {
 	s := settings(func(s *warmpool.Settings) {
 		s.WarmENITarget = w.rnd.IntN(3)
-		s.WarmPrefixTarget = w.rnd.IntN(3)
+		// Not 0: then ipamd gives back and takes again without end, and never compares.
+		s.WarmPrefixTarget = 1 + w.rnd.IntN(2)
 		s.PrefixDelegation = w.rnd.IntN(2) == 0
 		s.SubnetDiscovery = w.rnd.IntN(2) == 0
 		if w.rnd.IntN(2) == 0 {

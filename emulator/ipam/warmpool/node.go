@@ -104,7 +104,8 @@ func (n *Node) Restart(now time.Time) {
 	for i := range n.resting {
 		n.endCooldown(&n.resting[i])
 	}
-	n.resting, n.queue, n.growth = nil, nil, growth{}
+	n.endGrowth()
+	n.resting, n.queue = nil, nil
 	n.growAt, n.monitorAt = time.Time{}, time.Time{}
 	n.lastAction, n.lastDecrease, n.lastShortage = time.Time{}, time.Time{}, time.Time{}
 	n.lastError = ""

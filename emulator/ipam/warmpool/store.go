@@ -172,11 +172,13 @@ func (n *Node) firstFree() *cidr {
 	return nil
 }
 
-// addCIDR puts an address or a prefix into the store, unless it is there.
+// addCIDR puts an address or a prefix into the store, unless it is there. EC2 has just
+// said that e has it: what had any of it before has it no more.
 func (n *Node) addCIDR(e *eni, b netip.Prefix) bool {
-	if n.cidrs[b] != nil {
+	if c := n.cidrs[b]; c != nil && c.eni == e {
 		return false
 	}
+	n.dropStale(b)
 	n.order++
 	c := &cidr{block: b, eni: e, order: n.order}
 	c.used = c.one[:0:1]
@@ -192,6 +194,26 @@ func (n *Node) addCIDR(e *eni, b netip.Prefix) bool {
 	}
 	n.offer(c)
 	return true
+}
+
+// dropStale takes out of the store what overlaps b.
+func (n *Node) dropStale(b netip.Prefix) {
+	drop := func(b netip.Prefix) {
+		if c := n.cidrs[b]; c != nil {
+			n.dropCIDR(c)
+		}
+	}
+	drop(b)
+	if !b.Addr().Is4() {
+		return
+	}
+	if b.IsSingleIP() {
+		drop(netip.PrefixFrom(b.Addr(), 28).Masked())
+		return
+	}
+	for a := b.Addr(); b.Contains(a); a = a.Next() {
+		drop(prefixOf(a))
+	}
 }
 
 // dropCIDR takes c out of the store, from under its pods if it has any.
