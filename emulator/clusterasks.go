@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,8 +21,16 @@ type admission struct{ e *Emulator }
 var _ controlplane.Admitter = admission{}
 
 // Admit implements controlplane.Admitter.
-func (a admission) Admit(_ context.Context, clusterID, path string, r *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
-	if path != lifecycle.FargateWebhookPath {
+func (a admission) Admit(ctx context.Context, clusterID, path string, r *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+	switch path {
+	case lifecycle.PodENIMutatePath, lifecycle.PodENIValidatePath:
+		lc := a.e.loops.lifecycle()
+		if lc == nil {
+			return nil, errors.New("the VPC resource controller does not run")
+		}
+		return lc.AdmitPodENI(ctx, clusterID, path, r)
+	case lifecycle.FargateWebhookPath:
+	default:
 		return nil, fmt.Errorf("there is no webhook %q", path)
 	}
 	c := (records{a.e.store}).find(clusterID)

@@ -29,6 +29,8 @@ import (
 type Config struct {
 	// ClusterName is the EKS cluster's name.
 	ClusterName string
+	// DNSClusterIP is the name server in pods' resolv.conf.
+	DNSClusterIP string
 	// REST reaches the cluster with full rights (system:masters).
 	REST *rest.Config
 	// ClientCA is the PEM bundle that signs the API server's kubelet client

@@ -3,7 +3,9 @@ package dataplane
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +15,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
+
+	"github.com/ekslocal/ekslocal/emulator/podeni"
 )
 
 // Join makes a node of an instance that has booted: it registers the Node object,
@@ -108,7 +112,8 @@ func (f *Fleet) renewNode(ctx context.Context, m *node, existing *corev1.Node) e
 		}) {
 			update.Labels[k] = v
 		}
-		update.Status.Capacity, update.Status.Allocatable = want.Status.Capacity, want.Status.Allocatable
+		update.Status.Capacity = withOthers(want.Status.Capacity, existing.Status.Capacity)
+		update.Status.Allocatable = withOthers(want.Status.Allocatable, existing.Status.Allocatable)
 		update.Status.Addresses, update.Status.NodeInfo = want.Status.Addresses, want.Status.NodeInfo
 		update.Status.DaemonEndpoints = want.Status.DaemonEndpoints
 		update.Status.Conditions = mergeNodeConditions(existing.Status.Conditions, nodeConditions(existing.Status.Conditions, m.networkReady, f.clock.Now()))
@@ -124,6 +129,21 @@ func (f *Fleet) renewNode(ctx context.Context, m *node, existing *corev1.Node) e
 		}
 		return err
 	})
+}
+
+// withOthers adds the extended resources that others than kubelet maintain.
+func withOthers(own, existing corev1.ResourceList) corev1.ResourceList {
+	out := existing.DeepCopy()
+	if out == nil {
+		out = corev1.ResourceList{}
+	}
+	for name := range out {
+		if !strings.Contains(string(name), "/") {
+			delete(out, name)
+		}
+	}
+	maps.Copy(out, own)
+	return out
 }
 
 // mergeNodeConditions keeps conditions that others than kubelet maintain.
@@ -154,7 +174,7 @@ func (f *Fleet) adopt(ctx context.Context, name string) {
 	}
 	for _, pod := range pods {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
-		if _, own := n.ownAddress(pod); err != nil || own || isTerminal(pod.Status.Phase) {
+		if _, own := n.ownAddress(pod); err != nil || own || isTerminal(pod.Status.Phase) || podeni.Wants(pod) > 0 {
 			continue
 		}
 		// What the pod gets instead, or that it gets nothing, its own sync finds

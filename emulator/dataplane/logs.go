@@ -374,7 +374,7 @@ func (f *Fleet) speak(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 }
 
 func (f *Fleet) resolver(ctx context.Context) *resolver {
-	return &resolver{ctx: ctx, client: f.client, disk: f.nodeFile}
+	return &resolver{ctx: ctx, client: f.client, dnsIP: f.cfg.DNSClusterIP, disk: f.nodeFile}
 }
 
 // nodeFile reads a file of a node's disk, of which only those of the CNI exist.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/podeni"
 )
 
 // sandboxRetry is kubelet's pace for a pod whose sandbox failed; jitter comes on top.
@@ -318,10 +319,13 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 		return 0 // noteNetwork queues the pod
 	}
 	key := keyOf(pod).String()
-	if rec.starving && now.Before(rec.retryAt) && f.isStarved(n.Name, key) {
+	if rec.starving && now.Before(rec.retryAt) && f.isStarved(n.Name, key) && !hasBranch(pod, n) {
 		return rec.retryAt.Sub(now)
 	}
-	ip, err := f.assign(ctx, n, pod, had)
+	if wait := awaitsBranch(pod, rec, n, now); wait > 0 {
+		return wait
+	}
+	ip, err := f.sandboxAddress(ctx, n, pod, had)
 	if err != nil {
 		f.starve(n.Name, key)
 		rec.starving = true
@@ -336,6 +340,7 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 	}
 	if f.node(n.Name) != n {
 		// Removed meanwhile: Remove may have released before this address was taken.
+		// (It is nothing to the pool if the address is a branch interface's.)
 		f.cfg.Addresses.Release(ctx, n.InstanceID, pod.UID)
 		return 0
 	}
@@ -343,7 +348,7 @@ func (f *Fleet) sandbox(ctx context.Context, n *node, pod *corev1.Pod, rec *podR
 	delete(f.starved[n.Name], key)
 	rec.waiting = nil
 	f.mu.Unlock()
-	rec.starving, rec.assigned = false, true
+	rec.starving, rec.assigned = false, podeni.Wants(pod) == 0
 	rec.ips = []netip.Addr{ip}
 	if had.IsValid() && had != ip {
 		rec.network = now

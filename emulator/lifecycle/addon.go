@@ -244,5 +244,5 @@ func (l *Lifecycle) bootstrap(ctx context.Context, c *ekssvc.Cluster, rt *runtim
 			objs = append(objs, more...)
 		}
 	}
-	return rt.applier.apply(ctx, append(objs, l.apiEndpoints(c)...), true)
+	return rt.applier.apply(ctx, slices.Concat(objs, l.apiEndpoints(c), vpcResourceWebhooks()), true)
 }

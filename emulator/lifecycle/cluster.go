@@ -250,6 +250,7 @@ func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Du
 		return 0, err
 	}
 	if c.Bootstrapped {
+		rt.podENIs.start()
 		return 0, l.keepAutoMode(ctx, c, rt)
 	}
 	if err := l.bootstrap(ctx, c, rt); err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/fixtures/instancetypes"
 )
 
 var eniConfigs = schema.GroupVersionResource{Group: "crd.k8s.amazonaws.com", Version: "v1alpha1", Resource: "eniconfigs"}
@@ -69,13 +70,14 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 	}
 	d.config.MaxPods, d.config.Unschedulable = n.MaxPods, cordoned(c.rt.node(n.Name))
 	d.config.Settings, _ = ipamd.ParseSettings(env)
+	d.config.Invalid = withoutPrefixes(d.config.Settings, n.InstanceType)
 	switch {
 	case d.config.Invalid != "":
 		c.l.Addresses.Configure(n.InstanceID, d.config) // which logs why
 		d.state.Phase = dataplane.DaemonFailed
 	case d.config.CustomNetworking:
 		// Pods that run already get their addresses back before the ENIConfig is known;
-		// until then no interface may come.
+		// until then no interface may come. (With PodENI the CNINode names it too.)
 		still := d.config
 		still.DisableProvisioning = true
 		c.l.Addresses.Configure(n.InstanceID, still)
@@ -85,8 +87,23 @@ func (c *cni) Observe(n dataplane.Node, run string, env map[string]string) datap
 		// other.
 		c.start(d)
 		d.state.Phase = dataplane.DaemonServing
+		if d.config.PodENI {
+			c.l.cnis.queue.Add(key{c.rt.scope, n.InstanceID})
+		}
 	}
 	return d.state
+}
+
+// withoutPrefixes is ipamd's word about settings that an instance type cannot have,
+// or what was wrong with them before: IPv6 addresses come in prefixes only, which
+// interfaces before Nitro do not take. Source: amazon-vpc-cni-k8s, pkg/ipamd/ipamd.go
+// (isConfigValid).
+func withoutPrefixes(s ipamd.Settings, instanceType string) string {
+	t, ok := instancetypes.Lookup(instanceType)
+	if s.Invalid == "" && s.IPv6 && ok && t.Hypervisor != "nitro" && !t.BareMetal {
+		return fmt.Sprintf("Prefix Delegation is not supported on non-nitro instance %s. IPv6 is only supported in Prefix delegation Mode. ", instanceType)
+	}
+	return s.Invalid
 }
 
 // start hands a node's pool what is known, and lets it fill.
@@ -146,41 +163,56 @@ func (l *Lifecycle) reconcileCNI(ctx context.Context, k key) (time.Duration, err
 	if rt == nil {
 		return 0, nil
 	}
-	return 0, rt.cni.reconcile(ctx, k.ID)
+	return rt.cni.reconcile(ctx, k.ID)
 }
 
-func (c *cni) reconcile(ctx context.Context, instanceID string) error {
+func (c *cni) reconcile(ctx context.Context, instanceID string) (time.Duration, error) {
 	c.mu.Lock()
 	d := c.nodes[instanceID]
-	if d == nil || !d.config.CustomNetworking || d.config.Invalid != "" {
+	if d == nil || d.config.Invalid != "" {
 		c.mu.Unlock()
-		return nil
+		return 0, nil
 	}
-	name, settings := d.node.Name, d.config.Settings
+	name, settings, wanted := d.node.Name, d.config.Settings, ""
 	c.mu.Unlock()
+	if settings.CustomNetworking {
+		var err error
+		if wanted, err = c.customize(ctx, d, name, settings); err != nil {
+			return 0, err
+		}
+	}
+	if !settings.PodENI {
+		return 0, nil
+	}
+	return c.askForTrunk(ctx, instanceID, name, settings, wanted)
+}
+
+// customize tells a node's pool about its ENIConfig, whose name it returns.
+func (c *cni) customize(ctx context.Context, d *cniNode, name string, settings ipamd.Settings) (string, error) {
+	instanceID := d.node.InstanceID
 	c.watch()
 	node, err := c.node(ctx, name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	wanted := eniConfigName(node, settings)
 	eni, err := c.eniConfig(ctx, wanted)
 	if err != nil {
-		return err
+		return "", err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.nodes[instanceID] != d {
-		return nil // its container has ended meanwhile
+		return wanted, nil // its container has ended meanwhile
 	}
 	d.config.ENIConfigName, d.config.ENIConfig = wanted, eni
 	if d.started {
 		c.l.Addresses.Configure(instanceID, d.config)
-		return nil
+		return wanted, nil
 	}
 	d.started = true
 	c.start(d)
-	return nil
+	return wanted, nil
 }
 
 // poolChanged hears of instances whose pool did what it could for now. The daemon of

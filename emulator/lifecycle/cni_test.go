@@ -73,6 +73,7 @@ func (p *pools) Configure(_ string, c ipamd.NodeConfig) { p.configured = append(
 func (p *pools) Start(context.Context, string)          { p.started++ }
 func (p *pools) View(string) (ipamd.View, bool)         { return ipamd.View{Total: p.total}, true }
 func (p *pools) Log(string) []byte                      { return []byte("line\n") }
+func (p *pools) Note(string, string, string, ...any)    {}
 func (p *pools) last() ipamd.NodeConfig                 { return p.configured[len(p.configured)-1] }
 
 // cniFixture is the CNI of a cluster with one node, in zone us-east-1a.
@@ -165,7 +166,7 @@ func TestCustomNetworkingWaitsForAnInterface(t *testing.T) {
 	env := map[string]string{"AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG": "true", "ENI_CONFIG_LABEL_DEF": "topology.kubernetes.io/zone"}
 	reconcile := func() {
 		t.Helper()
-		if err := f.reconcile(t.Context(), "i-1"); err != nil {
+		if _, err := f.reconcile(t.Context(), "i-1"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	"github.com/ekslocal/ekslocal/emulator/fargate"
+	"github.com/ekslocal/ekslocal/emulator/podeni"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
 	"github.com/ekslocal/ekslocal/fixtures/images"
@@ -110,9 +111,13 @@ func (l *Lifecycle) makeFargateMachine(ctx context.Context, c *ekssvc.Cluster, p
 	var failure error
 	for i := range subnets {
 		subnet := subnets[(subnetOf(pod, len(subnets))+i)%len(subnets)]
-		out, err := l.EC2.CreateNetworkInterface(asFargate(ctx, c.Scope), &ec2.CreateNetworkInterfaceInput{
-			SubnetId: &subnet, Groups: []string{c.SecurityGroupID}, ClientToken: aws.String(string(pod.UID) + "-" + subnet[max(0, len(subnet)-17):]),
-		})
+		in := &ec2.CreateNetworkInterfaceInput{
+			SubnetId: &subnet, Groups: fargateGroups(c, pod), ClientToken: aws.String(string(pod.UID) + "-" + subnet[max(0, len(subnet)-17):]),
+		}
+		if ekssvc.IsIPv6(c) {
+			in.Ipv6AddressCount = aws.Int32(1)
+		}
+		out, err := l.EC2.CreateNetworkInterface(asFargate(ctx, c.Scope), in)
 		if err != nil {
 			failure = err
 			continue
@@ -124,6 +129,9 @@ func (l *Lifecycle) makeFargateMachine(ctx context.Context, c *ekssvc.Cluster, p
 			Name: fargateNodeName(c.Scope.Region, *ni.PrivateIpAddress), InterfaceID: *ni.NetworkInterfaceId, Address: *ni.PrivateIpAddress,
 			SubnetID: subnet, Zone: aws.ToString(ni.AvailabilityZone), ZoneID: aws.ToString(ni.AvailabilityZoneId), MilliCPU: size.MilliCPU, MemoryMiB: size.MemoryMiB,
 		}
+		if len(ni.Ipv6Addresses) > 0 && ekssvc.IsIPv6(c) {
+			m.Address = *ni.Ipv6Addresses[0].Ipv6Address
+		}
 		m.ProviderID = fmt.Sprintf("aws:///%s/%s-%s/%s", m.Zone, awsid.Hex(10), awsid.Hex(32), m.Name)
 		return m, l.Store.Update(ctx, func(tx *store.Tx) error {
 			ekssvc.FargateNodes.Put(tx, c.Scope, ekssvc.ChildID(m.Cluster, m.PodUID), m)
@@ -131,6 +139,15 @@ func (l *Lifecycle) makeFargateMachine(ctx context.Context, c *ekssvc.Cluster, p
 		})
 	}
 	return nil, failure
+}
+
+// fargateGroups are the security groups of a pod's machine: those that a
+// SecurityGroupPolicy gives it, else the cluster's.
+func fargateGroups(c *ekssvc.Cluster, pod *corev1.Pod) []string {
+	if ids := pod.Annotations[podeni.FargateGroups]; ids != "" {
+		return strings.Split(ids, ",")
+	}
+	return []string{c.SecurityGroupID}
 }
 
 // subnetOf spreads pods over subnets, a pod always alike.

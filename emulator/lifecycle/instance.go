@@ -58,6 +58,12 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 	if name == "" || i.State == nil {
 		return 0, nil
 	}
+	if i.State.Name == ec2types.InstanceStateNameTerminated {
+		// Without the cluster, which may be gone by now.
+		if err := l.removeBranches(ctx, k.Scope, k.ID); err != nil {
+			return 0, err
+		}
+	}
 	c := ekssvc.Clusters.Get(l.Store, k.Scope, name)
 	if c == nil {
 		return 0, nil
@@ -124,7 +130,11 @@ func (l *Lifecycle) nodeOf(c *ekssvc.Cluster, ng *ekssvc.Nodegroup, i *ec2svc.In
 	if !ok {
 		return dataplane.Node{}, fmt.Errorf("instance %s is of unknown type %s", *i.InstanceId, i.InstanceType)
 	}
-	ip, err := netip.ParseAddr(aws.ToString(i.PrivateIpAddress))
+	address := i.PrivateIpAddress
+	if ekssvc.IsIPv6(c) { // the only address that the node reports: nodeadm's --node-ip
+		address = i.Ipv6Address
+	}
+	ip, err := netip.ParseAddr(aws.ToString(address))
 	if err != nil {
 		return dataplane.Node{}, fmt.Errorf("instance %s: %w", *i.InstanceId, err)
 	}

@@ -34,6 +34,11 @@ type EC2 interface {
 	CreateNetworkInterface(context.Context, *ec2.CreateNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.CreateNetworkInterfaceOutput, error)
 	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
 	DeleteNetworkInterface(context.Context, *ec2.DeleteNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.DeleteNetworkInterfaceOutput, error)
+	AttachNetworkInterface(context.Context, *ec2.AttachNetworkInterfaceInput, ...func(*ec2.Options)) (*ec2.AttachNetworkInterfaceOutput, error)
+	ModifyNetworkInterfaceAttribute(context.Context, *ec2.ModifyNetworkInterfaceAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyNetworkInterfaceAttributeOutput, error)
+	AssociateTrunkInterface(context.Context, *ec2.AssociateTrunkInterfaceInput, ...func(*ec2.Options)) (*ec2.AssociateTrunkInterfaceOutput, error)
+	DisassociateTrunkInterface(context.Context, *ec2.DisassociateTrunkInterfaceInput, ...func(*ec2.Options)) (*ec2.DisassociateTrunkInterfaceOutput, error)
+	DescribeTrunkInterfaceAssociations(context.Context, *ec2.DescribeTrunkInterfaceAssociationsInput, ...func(*ec2.Options)) (*ec2.DescribeTrunkInterfaceAssociationsOutput, error)
 	CreateLaunchTemplate(context.Context, *ec2.CreateLaunchTemplateInput, ...func(*ec2.Options)) (*ec2.CreateLaunchTemplateOutput, error)
 	CreateLaunchTemplateVersion(context.Context, *ec2.CreateLaunchTemplateVersionInput, ...func(*ec2.Options)) (*ec2.CreateLaunchTemplateVersionOutput, error)
 	DescribeLaunchTemplateVersions(context.Context, *ec2.DescribeLaunchTemplateVersionsInput, ...func(*ec2.Options)) (*ec2.DescribeLaunchTemplateVersionsOutput, error)
@@ -72,6 +77,8 @@ type Addresses interface {
 	Configure(instanceID string, c ipamd.NodeConfig)
 	View(instanceID string) (ipamd.View, bool)
 	Log(instanceID string) []byte
+	// Note writes a line of a node's ipamd.log.
+	Note(instanceID, level, format string, args ...any)
 	Forget(instanceID string)
 }
 
@@ -117,7 +124,7 @@ type Lifecycle struct {
 	Config
 	clusters, nodegroups, addons, instances *controller
 	capabilities, fargates, fargatePods     *controller
-	insights, cnis                          *controller
+	insights, cnis, podENIs                 *controller
 
 	mu       sync.Mutex
 	runtimes map[string]*runtime // by cluster ID: control planes that run
@@ -137,6 +144,7 @@ func New(cfg Config) *Lifecycle {
 	l.insights = newController("insights", 2, cfg.Clock, cfg.Log, l.reconcileInsights)
 	l.capabilities = newController("capability", 2, cfg.Clock, cfg.Log, l.reconcileCapability)
 	l.cnis = newController("cni", 4, cfg.Clock, cfg.Log, l.reconcileCNI)
+	l.podENIs = newController("pod eni", 8, cfg.Clock, cfg.Log, l.reconcilePodENIs)
 	l.instances = newController("instance", 16, cfg.Clock, cfg.Log, l.reconcileInstance)
 	return l
 }
@@ -169,7 +177,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.fargatePods.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.fargatePodsOfSubnet)()
 
 	var wg sync.WaitGroup
-	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights, l.cnis} {
+	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights, l.cnis, l.podENIs} {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Go(func() { l.keys.fill(ctx, l.Log) })
@@ -188,6 +196,12 @@ func as(ctx context.Context, s awsid.Scope) context.Context {
 // instances, not as EKS, whose network interfaces belong to another account.
 func asNode(ctx context.Context, s awsid.Scope) context.Context {
 	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "vpc-cni"))
+}
+
+// asResourceController returns a context in which the VPC resource controller calls
+// EC2: by a role of its own, in the cluster's account.
+func asResourceController(ctx context.Context, s awsid.Scope) context.Context {
+	return awsid.WithCaller(ctx, awsid.ServiceCaller(s, "vpc-resource-controller"))
 }
 
 // asFargate returns a context in which Fargate calls EC2: its network interfaces

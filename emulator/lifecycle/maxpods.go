@@ -77,6 +77,9 @@ func limitsOf(t *instancetypes.Type) userdata.Limits {
 // cniConfig is what EKS looks at in aws-node; a cluster without it has the CNI's
 // defaults.
 func (rt *runtime) cniConfig(ctx context.Context) (userdata.CNI, error) {
+	if rt.ipv6 { // addresses come in prefixes only, whatever is configured
+		return userdata.CNI{PrefixDelegation: true}, nil
+	}
 	ds, err := rt.client.AppsV1().DaemonSets(metav1.NamespaceSystem).Get(ctx, "aws-node", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return userdata.CNI{}, nil

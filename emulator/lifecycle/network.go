@@ -134,10 +134,14 @@ func (l *Lifecycle) makeInterfaces(ctx context.Context, c *ekssvc.Cluster) error
 // makeInterface makes one of the control plane's interfaces, the same again with the
 // same token.
 func (l *Lifecycle) makeInterface(ctx context.Context, c *ekssvc.Cluster, subnet string, token *string) (id string, err error) {
-	out, err := l.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{
+	in := &ec2.CreateNetworkInterfaceInput{
 		SubnetId: &subnet, Groups: append([]string{c.SecurityGroupID}, c.Resource.ResourcesVpcConfig.SecurityGroupIds...),
 		Description: aws.String(interfaceDescription(c)), ClientToken: token,
-	})
+	}
+	if ekssvc.IsIPv6(c) {
+		in.Ipv6AddressCount = aws.Int32(1)
+	}
+	out, err := l.EC2.CreateNetworkInterface(ctx, in)
 	if err != nil {
 		return "", fmt.Errorf("interface in %s: %w", subnet, err)
 	}

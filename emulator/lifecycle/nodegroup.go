@@ -114,6 +114,9 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	p := makePlan(members, desired, surge(ng, desired), maxUnavailable(ng, desired))
 
 	l.heedSuspensions(ng, &p)
+	if issue := l.ipv6Issue(c, ng); issue != nil && p.Launch > 0 {
+		return maxBackoff, l.startFailed(ctx, ng, *issue, ekstypes.ErrorCodeUnknown)
+	}
 	launchErr := l.launch(ctx, c, ng, members, p.Launch)
 	again, err := l.retire(ctx, ng, rt, p.Drain, rolling(members))
 	if errors.Is(err, errEviction) {

@@ -24,6 +24,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/fixtures/addons"
 )
 
 // runtime is what the daemon keeps going for one cluster whose control plane
@@ -37,6 +38,9 @@ type runtime struct {
 	applier *applier
 	fleet   *dataplane.Fleet
 	cni     *cni
+	podENIs *podENIs
+	// ipv6: pods and services have IPv6 addresses, and no others.
+	ipv6 bool
 
 	// auth is held while aws-auth, or what else is shared, is edited for one group or
 	// profile: whether another needs a row must not change between look and edit.
@@ -128,13 +132,21 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	}
 	rt := &runtime{
 		id: c.ID, name: *c.Resource.Name, scope: c.Scope, admin: info.Admin, client: client, applier: apply, done: make(chan struct{}),
+		ipv6: ekssvc.IsIPv6(c),
 	}
 	rt.life, rt.cancel = context.WithCancel(asNode(context.Background(), c.Scope))
 	rt.cni = newCNI(l, rt)
+	dns, err := addons.DNSAddress(serviceCIDR(c))
+	if err != nil {
+		return nil, err
+	}
 	rt.fleet = dataplane.NewFleet(dataplane.Config{
-		ClusterName: *c.Resource.Name, REST: cfg, Addresses: l.Addresses, Daemon: rt.cni, Clock: l.Clock, Log: log, AwaitCNI: true,
+		ClusterName: *c.Resource.Name, DNSClusterIP: dns, REST: cfg, Addresses: l.Addresses, Daemon: rt.cni, Clock: l.Clock, Log: log, AwaitCNI: true,
 	})
 	if rt.nodes, err = l.nodeInformer(rt); err != nil {
+		return nil, err
+	}
+	if rt.podENIs, err = newPodENIs(l, rt, cfg); err != nil {
 		return nil, err
 	}
 	if rt.workloads, err = l.watchWorkloads(rt); err != nil {
@@ -159,6 +171,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	wg.Go(func() { rt.nodes.RunWithContext(ctx) })
 	wg.Go(func() { rt.workloads.run(ctx) })
 	wg.Go(func() { rt.fargate.run(ctx) })
+	wg.Go(func() { rt.podENIs.run(ctx) })
 	context.AfterFunc(ctx, func() { egress.Close() })
 	go func() { wg.Wait(); close(rt.done) }()
 	return rt, nil
@@ -283,8 +296,14 @@ func (l *Lifecycle) nodeInformer(rt *runtime) (cache.SharedIndexInformer, error)
 			l.nodegroups.queue.Add(key{rt.scope, ekssvc.ChildID(rt.name, n.Labels[nodegroupLabel])})
 		}
 	}
+	comeAndGo := func(o any) {
+		wake(o)
+		if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(o); err == nil {
+			rt.podENIs.wake(name)
+		}
+	}
 	_, err = inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: wake, DeleteFunc: wake,
+		AddFunc: comeAndGo, DeleteFunc: comeAndGo,
 		UpdateFunc: func(was, o any) {
 			wake(o)
 			rt.cni.nodeChanged(was.(*corev1.Node), o.(*corev1.Node))

@@ -141,8 +141,10 @@ func (s *Service) newCluster(ctx context.Context, a about, in *eks.CreateCluster
 		UpgradePolicy:      &ekstypes.UpgradePolicyResponse{SupportType: ekstypes.SupportTypeExtended},
 	}
 	for _, set := range []func() error{
-		func() error { return setVpcConfig(a, &c.Resource, in.ResourcesVpcConfig, net) },
-		func() error { return setServiceNetwork(a, &c.Resource, in.KubernetesNetworkConfig, net) },
+		func() error {
+			return setVpcConfig(a, &c.Resource, in.ResourcesVpcConfig, net, wantsIPv6(in.KubernetesNetworkConfig))
+		},
+		func() error { return setServiceNetwork(a, scope.Region, &c.Resource, in.KubernetesNetworkConfig, net) },
 		func() error { return setAccessConfig(a, c, in.AccessConfig) },
 		func() error { return setLogging(a, &c.Resource, in.Logging) },
 		func() error { return setUpgradePolicy(a, &c.Resource, in.UpgradePolicy) },

@@ -187,7 +187,7 @@ func (s *Service) checkSecurityGroups(ctx context.Context, a about, ids []string
 	return nil
 }
 
-func setVpcConfig(a about, r *ekstypes.Cluster, in *ekstypes.VpcConfigRequest, net network) error {
+func setVpcConfig(a about, r *ekstypes.Cluster, in *ekstypes.VpcConfigRequest, net network, v6 bool) error {
 	public := in.EndpointPublicAccess == nil || *in.EndpointPublicAccess
 	cfg := ekstypes.VpcConfigResponse{
 		SubnetIds: slices.Clone(in.SubnetIds), SecurityGroupIds: append([]string{}, in.SecurityGroupIds...),
@@ -200,14 +200,23 @@ func setVpcConfig(a about, r *ekstypes.Cluster, in *ekstypes.VpcConfigRequest, n
 	if m := in.ControlPlaneEgressMode; m != "" && !slices.Contains(m.Values(), m) {
 		return a.invalidParameter("Unsupported control plane egress mode %s", m)
 	}
-	cidrs, err := publicCIDRs(a, public, in.PublicAccessCidrs)
+	cidrs, err := publicCIDRs(a, public, v6, in.PublicAccessCidrs)
 	cfg.PublicAccessCidrs = cidrs
 	r.ResourcesVpcConfig = &cfg
 	return err
 }
 
+// everyone is the public access list by default; endpoints of IPv6 clusters are
+// dual-stack.
+func everyone(v6 bool) []string {
+	if v6 {
+		return []string{"0.0.0.0/0", "::/0"}
+	}
+	return []string{"0.0.0.0/0"}
+}
+
 // publicCIDRs validates a cluster's public access list, by default everyone.
-func publicCIDRs(a about, public bool, in []string) ([]string, error) {
+func publicCIDRs(a about, public, v6 bool, in []string) ([]string, error) {
 	if !public {
 		if len(in) > 0 {
 			return nil, a.invalidParameter("publicAccessCidrs cannot be specified when public access is disabled")
@@ -215,14 +224,14 @@ func publicCIDRs(a about, public bool, in []string) ([]string, error) {
 		return []string{}, nil
 	}
 	if len(in) == 0 {
-		return []string{"0.0.0.0/0"}, nil
+		return everyone(v6), nil
 	}
 	if len(in) > maxPublicAccessCIDRs {
 		return nil, a.invalidParameter("publicAccessCidrs can have at most %d items.", maxPublicAccessCIDRs)
 	}
 	var bad []string
 	for _, c := range in {
-		if p, err := netip.ParsePrefix(c); err != nil || p.Masked() != p {
+		if p, err := netip.ParsePrefix(c); err != nil || p.Masked() != p || p.Addr().Is6() && !v6 {
 			bad = append(bad, c)
 		}
 	}

@@ -142,6 +142,19 @@ func TestIPv6Cluster(t *testing.T) {
 	if n := c.KubernetesNetworkConfig; n.ServiceIpv4Cidr != nil || !strings.HasPrefix(*n.ServiceIpv6Cidr, "fd") || !strings.HasSuffix(*n.ServiceIpv6Cidr, "::/108") {
 		t.Errorf("%+v", n)
 	}
+	if diff := cmp.Diff([]string{"0.0.0.0/0", "::/0"}, c.ResourcesVpcConfig.PublicAccessCidrs); diff != "" {
+		t.Error(diff)
+	}
+	if !IsIPv6(Clusters.Get(w.store, w.scope, "six")) {
+		t.Error("it is not known to be an IPv6 cluster")
+	}
+	w.ec2.subnets[0].Ipv6CidrBlockAssociationSet = nil
+	_, err := w.CreateCluster(w.ctx, &eks.CreateClusterInput{
+		Name: aws.String("half"), RoleArn: aws.String(roleARN("cluster")),
+		ResourcesVpcConfig:      &ekstypes.VpcConfigRequest{SubnetIds: []string{"subnet-a", "subnet-b"}},
+		KubernetesNetworkConfig: &ekstypes.KubernetesNetworkConfigRequest{IpFamily: ekstypes.IpFamilyIpv6},
+	})
+	wantError(t, err, "InvalidParameterException", "IPv6 CIDR")
 }
 
 func TestCreateClusterTwice(t *testing.T) {

@@ -198,7 +198,7 @@ func endpointChange(a about, in *ekstypes.VpcConfigRequest, now *Cluster) cluste
 	}}
 	shown := cidrs
 	if public && len(shown) == 0 {
-		shown = []string{"0.0.0.0/0"}
+		shown = everyone(IsIPv6(now))
 	}
 	if shown == nil {
 		shown = []string{}
@@ -208,7 +208,7 @@ func endpointChange(a about, in *ekstypes.VpcConfigRequest, now *Cluster) cluste
 		if !public && !private {
 			return a.invalidParameter("Private and public endpoint access cannot be false")
 		}
-		valid, err := publicCIDRs(a, public, cidrs)
+		valid, err := publicCIDRs(a, public, IsIPv6(c), cidrs)
 		if err != nil {
 			return err
 		}
@@ -249,6 +249,9 @@ func (s *Service) vpcChange(ctx context.Context, a about, in *ekstypes.VpcConfig
 	if aws.ToString(net.vpc.VpcId) != aws.ToString(old.VpcId) {
 		return ch, a.invalidParameter("Provided subnets %s Specified subnets must belong to the cluster's VPC %s",
 			strings.Join(want.SubnetIds, ", "), aws.ToString(old.VpcId))
+	}
+	if IsIPv6(now) && !net.hasIPv6() {
+		return ch, a.withoutIPv6()
 	}
 	ch.apply = func(_ *store.Tx, c *Cluster) error {
 		v := c.Resource.ResourcesVpcConfig

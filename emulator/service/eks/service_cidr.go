@@ -8,6 +8,7 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/fixtures/regions"
 )
 
 // The service networks that EKS chooses from when it is not told.
@@ -53,7 +54,23 @@ func (n network) hasIPv6() bool {
 	return ok
 }
 
-func setServiceNetwork(a about, r *ekstypes.Cluster, in *ekstypes.KubernetesNetworkConfigRequest, net network) error {
+func (a about) withoutIPv6() error {
+	return a.invalidParameter("The VPC and all subnets must have an IPv6 CIDR block for a cluster with ipFamily ipv6")
+}
+
+// wantsIPv6 tells whether a new cluster's pods and services shall have IPv6
+// addresses.
+func wantsIPv6(in *ekstypes.KubernetesNetworkConfigRequest) bool {
+	return in != nil && in.IpFamily == ekstypes.IpFamilyIpv6
+}
+
+// IsIPv6 tells whether a cluster's pods and services have IPv6 addresses.
+func IsIPv6(c *Cluster) bool {
+	n := c.Resource.KubernetesNetworkConfig
+	return n != nil && n.IpFamily == ekstypes.IpFamilyIpv6
+}
+
+func setServiceNetwork(a about, region string, r *ekstypes.Cluster, in *ekstypes.KubernetesNetworkConfigRequest, net network) error {
 	if in == nil {
 		in = &ekstypes.KubernetesNetworkConfigRequest{}
 	}
@@ -62,7 +79,7 @@ func setServiceNetwork(a about, r *ekstypes.Cluster, in *ekstypes.KubernetesNetw
 	switch in.IpFamily {
 	case "", ekstypes.IpFamilyIpv4:
 	case ekstypes.IpFamilyIpv6:
-		return setIPv6Services(a, cfg, in, net)
+		return setIPv6Services(a, region, cfg, in, net)
 	default:
 		return a.invalidParameter("Unsupported ipFamily %s", in.IpFamily)
 	}
@@ -108,12 +125,15 @@ func checkServiceCIDR(a about, cidr string, net network) error {
 
 // setIPv6Services gives the cluster a unique local /108 of its own, as EKS does:
 // it cannot be chosen.
-func setIPv6Services(a about, cfg *ekstypes.KubernetesNetworkConfigResponse, in *ekstypes.KubernetesNetworkConfigRequest, net network) error {
+func setIPv6Services(a about, region string, cfg *ekstypes.KubernetesNetworkConfigResponse, in *ekstypes.KubernetesNetworkConfigRequest, net network) error {
 	if in.ServiceIpv4Cidr != nil {
 		return a.invalidParameter("serviceIpv4Cidr cannot be specified for a cluster with ipFamily ipv6")
 	}
+	if regions.PartitionOf(region).Name == "aws-cn" {
+		return a.invalidParameter("ipFamily ipv6 is not supported in China Regions")
+	}
 	if !net.hasIPv6() {
-		return a.invalidParameter("The VPC and all subnets must have an IPv6 CIDR block for a cluster with ipFamily ipv6")
+		return a.withoutIPv6()
 	}
 	id, err := hex.DecodeString(awsid.Hex(10))
 	if err != nil {
