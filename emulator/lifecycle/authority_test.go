@@ -65,6 +65,7 @@ func newRotation(t *testing.T) *rotation {
 			c.CACert, c.CAKey, c.Port = ca.Cert, ca.Key, silent.Addr().(*net.TCPAddr).Port
 			c.RunningVersion, c.DesiredVersion, c.Bootstrapped = "1.36", "1.36", true
 			c.Resource.Status, c.Resource.Version, c.Resource.CreatedAt = status, aws.String("1.36"), &now
+			c.Resource.KubernetesNetworkConfig = &ekstypes.KubernetesNetworkConfigResponse{ServiceIpv4Cidr: aws.String("172.20.0.0/16")}
 			ekssvc.Clusters.Put(tx, n.scope, "dev", c)
 			return nil
 		})

@@ -37,10 +37,13 @@ func (r *rooms) RunInstances(_ context.Context, in *ec2.RunInstancesInput, _ ...
 	return &ec2.RunInstancesOutput{Instances: make([]ec2types.Instance, n)}, nil
 }
 
-// untagged is an Auto Scaling whose groups have no tags.
+// untagged is an Auto Scaling whose groups have no tags, and whose activities nobody
+// reads.
 type untagged struct{ AutoScaling }
 
 func (untagged) LaunchTags(awsid.Scope, string) map[string]string { return map[string]string{} }
+
+func (untagged) LaunchFailed(context.Context, awsid.Scope, string, string, error) error { return nil }
 
 // TestLaunchIsAsPlanned has `ekslocal ips plan` and node groups agree on which subnets
 // nodes go to, however unequal these are.

@@ -22,7 +22,7 @@ const (
 	ClusterUpdatingVersion Phase = "eks cluster UPDATING, version"
 	ClusterUpdatingCA      Phase = "eks cluster UPDATING, certificate authority"
 	ClusterDeleting        Phase = "eks cluster DELETING"
-	AuthorityInProgress    Phase = "eks certificate authority IN_PROGRESS, its update included"
+	AuthorityInProgress    Phase = "eks certificate authority distribution IN_PROGRESS, its update included"
 	NodegroupCreating      Phase = "eks nodegroup CREATING"
 	NodegroupUpdating      Phase = "eks nodegroup UPDATING"
 	NodegroupUpdatingNodes Phase = "eks nodegroup UPDATING, version"

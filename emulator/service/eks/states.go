@@ -159,7 +159,7 @@ var UpdateStates = &fsm.Machine[ekstypes.UpdateStatus]{
 // AuthoritySigning is what a certificate authority is to its cluster. It ends in any
 // state with its cluster.
 var AuthoritySigning = &fsm.Machine[ekstypes.CertificateAuthoritySigningStatus]{
-	Name: "eks certificate authority, signing", Member: "certificateAuthority.signingStatus",
+	Name: "eks certificate authority signing", Member: "certificateAuthority.signingStatus",
 	Passing: []ekstypes.CertificateAuthoritySigningStatus{ekstypes.CertificateAuthoritySigningStatusActivating},
 	Transitions: []fsm.Transition[ekstypes.CertificateAuthoritySigningStatus]{
 		{To: ekstypes.CertificateAuthoritySigningStatusInUse, By: fsm.Work, On: "a new cluster's first"},
@@ -174,7 +174,7 @@ var AuthoritySigning = &fsm.Machine[ekstypes.CertificateAuthoritySigningStatus]{
 // AuthorityDistribution is how far the trust in a certificate authority has come.
 // Status FAILED is not met with: distribution is tried until it succeeds.
 var AuthorityDistribution = &fsm.Machine[ekstypes.CertificateAuthorityDistributionStatus]{
-	Name: "eks certificate authority, distribution", Member: "certificateAuthority.distributionStatus",
+	Name: "eks certificate authority distribution", Member: "certificateAuthority.distributionStatus",
 	Passing: []ekstypes.CertificateAuthorityDistributionStatus{ekstypes.CertificateAuthorityDistributionStatusInProgress, ekstypes.CertificateAuthorityDistributionStatusDeleting},
 	Transitions: []fsm.Transition[ekstypes.CertificateAuthorityDistributionStatus]{
 		{To: ekstypes.CertificateAuthorityDistributionStatusComplete, By: fsm.Work, On: "a new cluster's first"},
