@@ -53,8 +53,11 @@ func TestScenarioIPExhaustion(t *testing.T) {
 			t.Run(way, func(t *testing.T) {
 				t.Parallel()
 				s := &scenario{emulator: e, clients: e.clients(), name: way}
-				s.env = append(e.env(filepath.Join(t.TempDir(), "kubeconfig")), "CLUSTER="+way,
-					"PATH="+filepath.Dir(e.binary)+":"+os.Getenv("PATH"))
+				dir := t.TempDir()
+				if err := os.Symlink(e.binary, filepath.Join(dir, "ekslocal")); err != nil {
+					t.Fatal(err)
+				}
+				s.env = append(e.env(filepath.Join(dir, "kubeconfig")), "CLUSTER="+way, "PATH="+dir+":"+os.Getenv("PATH"))
 				s.runsOut(t)
 				test(t, s)
 				s.tearDown(t)
