@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
@@ -55,6 +57,9 @@ func (l *Lifecycle) retire(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtim
 	if rolling && !ng.Force {
 		patience, forced = l.Patience.Drain, false
 	}
+	if err := l.cordonAll(ctx, ng, rt, ids, roll); err != nil {
+		return 0, err
+	}
 	for _, id := range ids {
 		i := ec2svc.Instances.Get(l.Store, ng.Scope, id)
 		if i == nil {
@@ -75,6 +80,33 @@ func (l *Lifecycle) retire(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtim
 		}
 	}
 	return again, nil
+}
+
+// cordonAll cordons nodes that go together before the first of them is drained: else
+// its pods would move to the next, and from there again.
+func (l *Lifecycle) cordonAll(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime, ids []string, roll int64) error {
+	if len(ids) < 2 {
+		return nil // drain does it
+	}
+	for _, id := range ids {
+		i := ec2svc.Instances.Get(l.Store, ng.Scope, id)
+		if i == nil {
+			continue
+		}
+		name := aws.ToString(i.PrivateDnsName)
+		if n := rt.node(name); n == nil || n.Spec.Unschedulable {
+			continue
+		}
+		// The watch may be behind: what is marked already keeps its time.
+		n, err := rt.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err == nil {
+			_, err = l.cordon(ctx, rt, n, roll)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("cordon %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func rolling(members []member) bool {
