@@ -61,10 +61,22 @@ func (fx *fixture) run(edit func(*Config)) (stop func()) {
 	ctx, cancel := context.WithCancel(fx.t.Context())
 	fx.ctx = ctx
 	done := make(chan struct{})
+	before := fx.podWatches()
 	go func() { defer close(done); _ = fleet.Run(ctx) }()
 	stop = func() { cancel(); <-done }
 	fx.t.Cleanup(stop)
+	// The fake API server forgets what happens between a list and the watch after it.
+	fx.eventually("the fleet watches pods", func() bool { return fx.podWatches() > before })
 	return stop
+}
+
+func (fx *fixture) podWatches() (n int) {
+	for _, a := range fx.client.Actions() {
+		if a.Matches("watch", "pods") {
+			n++
+		}
+	}
+	return n
 }
 
 func (fx *fixture) eventually(what string, f func() bool) {
