@@ -47,6 +47,7 @@ func TestBranch(t *testing.T) {
 		return heard["guarded"]
 	})
 	fx.eventually("the pod has no sandbox", fx.event("FailedCreatePodSandBox", "add cmd: failed to assign an IP address to container"))
+	fx.eventually("the API server knows", func() bool { return fx.pod("guarded").Status.StartTime != nil })
 	fx.annotate("guarded", `"[{\"eniId\":\"eni-1\",\"ifAddress\":\"02:00:00:00:00:01\",\"privateIp\":\"10.0.9.9\",\"vlanId\":1}]"`)
 	fx.eventually("it runs", fx.running("guarded"))
 	if p := fx.pod("guarded"); p.Status.PodIP != "10.0.9.9" {
@@ -57,8 +58,12 @@ func TestBranch(t *testing.T) {
 	stop()
 	fx.run(nil)
 	fx.join(n)
-	fx.create(testPod("second", n.Name, guarded))
-	fx.annotate("second", `"[{\"eniId\":\"eni-2\",\"ifAddress\":\"02:00:00:00:00:02\",\"privateIp\":\"10.0.9.10\",\"vlanId\":2}]"`)
+	// Annotated from the start: unlike the API server, the fake one lets the update of a
+	// status undo an annotation that came at the same time.
+	fx.create(testPod("second", n.Name, func(p *corev1.Pod) {
+		guarded(p)
+		p.Annotations = map[string]string{podeni.Resource: `[{"eniId":"eni-2","ifAddress":"02:00:00:00:00:02","privateIp":"10.0.9.10","vlanId":2}]`}
+	}))
 	fx.eventually("the next one runs", fx.running("second"))
 	if p := fx.pod("guarded"); p.Status.PodIP != "10.0.9.9" || p.Status.ContainerStatuses[0].RestartCount != 0 {
 		t.Errorf("after the restart: %+v", p.Status)
