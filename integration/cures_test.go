@@ -23,6 +23,7 @@ import (
 // says, where new nodes are part of it. Each cure has its own nodes and pods of one
 // cluster, whose own subnets are two of 27 addresses.
 func TestCures(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	small := []string{w.small(t, "10.0.200.0/27", "a"), w.small(t, "10.0.200.32/27", "b")}

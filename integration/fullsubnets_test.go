@@ -20,6 +20,7 @@ import (
 // TestFullSubnets takes a cluster and its nodes through subnets of eleven addresses:
 // what EKS refuses, what fails later, and how it recovers.
 func TestFullSubnets(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	a, b := w.small(t, "10.0.64.0/28", "a"), w.small(t, "10.0.64.16/28", "b")

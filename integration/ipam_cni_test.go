@@ -63,6 +63,7 @@ func (k *kube) podsWithAddresses(t *testing.T, node string) (n int) {
 // TestCNIKnobs changes the settings of aws-node as its users do, and looks at what EC2
 // says then.
 func TestCNIKnobs(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	k := w.kube(t, w.cluster(t, "dev"))
@@ -172,6 +173,7 @@ spec:
 // TestCustomNetworking goes through AWS's own tutorial ("Customize the secondary
 // network interface in Amazon EKS nodes"): pods get addresses of a second CIDR block.
 func TestCustomNetworking(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	c := w.cluster(t, "dev")
@@ -294,6 +296,7 @@ func nodeIsReady(n *corev1.Node) bool {
 // TestMaxPods makes node groups of which user data or the CNI decides how many pods
 // their nodes take.
 func TestMaxPods(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	k := w.kube(t, w.cluster(t, "dev"))

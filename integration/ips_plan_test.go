@@ -39,6 +39,7 @@ type planned struct {
 // TestIPsPlan plans three layouts and makes each: what the plan says of the first pod
 // that fails, of how many fail and of what the subnets have left is so.
 func TestIPsPlan(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	w := newWorld(t, start(t))
 	layouts := []*planned{
 		{

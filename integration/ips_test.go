@@ -26,6 +26,7 @@ import (
 
 // TestIPs lets a cluster run out of addresses and looks on with `ekslocal ips`.
 func TestIPs(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	w := newWorld(t, start(t))
 	w.subnets = nil
 	for az, cidr := range map[string]string{"a": "10.0.200.0/27", "b": "10.0.200.32/27"} {

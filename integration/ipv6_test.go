@@ -69,6 +69,7 @@ func (w *world) shrink(t *testing.T) {
 // what the EKS user guide says under "Learn about IPv6 addresses to clusters, pods, and
 // services": the same pods in a new cluster of the IPv6 family.
 func TestIPv6(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	w.shrink(t)

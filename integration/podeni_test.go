@@ -75,6 +75,7 @@ func (w *world) branches(t *testing.T) map[string]ec2types.NetworkInterface {
 // TestSecurityGroupsForPods does what the user guide says under "Configure the Amazon
 // VPC CNI plugin for Kubernetes for security groups for Amazon EKS Pods".
 func TestSecurityGroupsForPods(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	c := w.cluster(t, "dev")

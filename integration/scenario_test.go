@@ -41,6 +41,7 @@ type scenario struct {
 // does: pods run out of addresses, and each of three ways out makes all of them run.
 // The ways are waits more than work, and so at the same time.
 func TestScenarioIPExhaustion(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	tool(t, "aws")
 	tool(t, "kubectl")
 	e := start(t)
