@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -80,6 +82,44 @@ func (a *applier) applyOne(ctx context.Context, o *unstructured.Unstructured, fo
 		return fmt.Errorf("apply %s %s/%s: %w", o.GetKind(), o.GetNamespace(), o.GetName(), err)
 	}
 	return nil
+}
+
+// servedAgain is how soon to ask again whether new kinds are served: nothing that can
+// be watched tells, since the API server follows a CRD's Established condition itself.
+const servedAgain = 20 * time.Millisecond
+
+// served tells whether the API server knows the kinds of all CRDs among objs.
+func (a *applier) served(ctx context.Context, objs []unstructured.Unstructured) (bool, error) {
+	for i := range objs {
+		for _, r := range kindsOf(&objs[i]) {
+			_, err := a.dyn.Resource(r).List(ctx, metav1.ListOptions{Limit: 1})
+			if apierrors.IsNotFound(err) {
+				return false, nil
+			}
+			if err != nil {
+				return false, fmt.Errorf("list %s: %w", r.GroupResource(), err)
+			}
+		}
+	}
+	return true, nil
+}
+
+// kindsOf lists the resources that a CRD defines, none for other objects.
+func kindsOf(o *unstructured.Unstructured) (out []schema.GroupVersionResource) {
+	if o.GetKind() != "CustomResourceDefinition" {
+		return nil
+	}
+	// Errors: fields of other types, which the API server has refused by now.
+	group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+	plural, _, _ := unstructured.NestedString(o.Object, "spec", "names", "plural")
+	versions, _, _ := unstructured.NestedSlice(o.Object, "spec", "versions")
+	for _, v := range versions {
+		if v, ok := v.(map[string]any); ok && v["served"] == true {
+			name, _, _ := unstructured.NestedString(v, "name")
+			out = append(out, schema.GroupVersionResource{Group: group, Version: name, Resource: plural})
+		}
+	}
+	return out
 }
 
 // remove deletes objs, last applied first. CRDs stay: deleting one would take the

@@ -15,7 +15,7 @@ import (
 
 // A capability's states and what ends each:
 //
-//	CREATING  its kinds are in the cluster -> ACTIVE
+//	CREATING  its kinds are in the cluster and served -> ACTIVE
 //	ACTIVE    a handler's update -> UPDATING, or deletion -> DELETING
 //	UPDATING  as CREATING
 //	DELETING  no record; its kinds stay (RETAIN)
@@ -43,6 +43,9 @@ func (l *Lifecycle) reconcileCapability(ctx context.Context, k key) (time.Durati
 		}
 		if err := rt.applier.apply(ctx, objs, true); err != nil {
 			return 0, fmt.Errorf("install capability %s: %w", k.ID, err)
+		}
+		if served, err := rt.applier.served(ctx, objs); err != nil || !served {
+			return servedAgain, err
 		}
 	case ekstypes.CapabilityStatusDeleting:
 	default:
