@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"runtime/metrics"
 	"syscall"
 	"time"
 
@@ -29,12 +30,15 @@ const (
 	// drainGrace bounds a Drain; drainNotice is how long a draining API server goes
 	// on answering while it tells every client that asks to connect anew.
 	drainGrace, drainNotice = 20 * time.Second, 1500 * time.Millisecond
-	// settleTime is how long after a start the process still allocates what it will keep.
+	// settleTime is how long after a start, or the last of a load, the process still
+	// allocates what it will keep.
 	settleTime = 10 * time.Second
 	// While starting, garbage is collected less often, but not as seldom as would be
 	// quickest: what stays would lie scattered in a heap that never shrinks again.
-	// Afterwards a small heap matters more than a little processor time.
-	startingGCPercent, steadyGCPercent = 100, 20
+	// Afterwards a small heap matters more than a little processor time, unless
+	// busyAllocation bytes and more are allocated in a second.
+	startingGCPercent, steadyGCPercent, busyGCPercent = 100, 20, 100
+	busyAllocation                                    = 24 << 20
 )
 
 // Main runs a control plane until the parent ends it or itself ends, and returns
@@ -110,7 +114,7 @@ func run(control *embedded.Conn) error {
 				return err
 			}
 			ready = nil
-			time.AfterFunc(settleTime, settle) // for a spare; starting the controllers repeats it
+			go tuneGC(ctx)
 		case err := <-served:
 			return errors.Join(errors.New("kube-apiserver ended"), err)
 		case err := <-p.controllersDone:
@@ -177,12 +181,40 @@ func (p *process) startControllers(ctx context.Context) {
 	p.controllersDone = make(chan error, 1)
 	done := p.controllersDone
 	go func() { done <- runControllers(ctx, p.plan, p.server, p.logs) }()
-	time.AfterFunc(settleTime, settle)
 }
 
-func settle() {
-	debug.SetGCPercent(steadyGCPercent)
-	debug.FreeOSMemory()
+// tuneGC keeps the heap small while little goes on, and lets it grow under load: with
+// thousands of pods, the steady percentage would have the collector take most of the
+// processor.
+func tuneGC(ctx context.Context) {
+	total := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(total)
+	was, quiet, busy := total[0].Value.Uint64(), time.Duration(0), true
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		metrics.Read(total)
+		now := total[0].Value.Uint64()
+		quiet += time.Second
+		if now-was > busyAllocation {
+			quiet = 0
+		}
+		was = now
+		switch {
+		case quiet == 0 && !busy:
+			busy = true
+			debug.SetGCPercent(busyGCPercent)
+		case quiet >= settleTime && busy:
+			busy = false
+			debug.SetGCPercent(steadyGCPercent)
+			debug.FreeOSMemory()
+		}
+	}
 }
 
 func (p *process) haltControllers() {
