@@ -95,8 +95,9 @@ func (f *Fleet) observe(ctx context.Context, n *node, pod *corev1.Pod, st *corev
 	n.daemon = now
 	f.mu.Unlock()
 	if now.Phase == DaemonFailed && (was.run != run || was.Phase != now.Phase) {
+		// As grpc-health-probe says it, without its "caller": where upstream's image was built.
 		f.events.pod(n, pod, podEvent{container: daemonName, warning: true, reason: "Unhealthy", message: fmt.Sprintf(
-			"Readiness probe failed: {\"level\":\"info\",\"ts\":%q,\"caller\":\"/root/sdk/go1.24/src/runtime/proc.go:283\",\"msg\":\"timeout: failed to connect service \\\":50051\\\" within 5s\"}\n",
+			"Readiness probe failed: {\"level\":\"info\",\"ts\":%q,\"msg\":\"timeout: failed to connect service \\\":50051\\\" within 5s\"}\n",
 			f.clock.Now().UTC().Format("2006-01-02T15:04:05.000Z"))})
 	}
 	if now.Phase == DaemonServing && (was.run != run || was.Phase != DaemonServing) {
