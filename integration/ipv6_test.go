@@ -102,8 +102,12 @@ func TestIPv6(t *testing.T) {
 		w.kill()
 		w.run()
 		eventually(t, time.Minute, "the pods run on", func() error { // with their addresses
+			pods, err := k.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=crowd"})
+			if err != nil {
+				return err // the control plane comes back after the endpoint
+			}
 			now := map[string]string{}
-			for _, p := range must(k.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=crowd"}))(t).Items {
+			for _, p := range pods.Items {
 				now[p.Name] = p.Status.PodIP
 			}
 			for name, ip := range was {
