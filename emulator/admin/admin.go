@@ -21,6 +21,7 @@ type Emulator interface {
 	// AddressUse's error for a query that fits nothing is an *api.Error.
 	AddressUse(ctx context.Context, q api.AddressQuery) (api.AddressUse, error)
 	SubnetHoldings(ctx context.Context, subnet string) (api.SubnetHoldings, error)
+	Sessions(ctx context.Context) api.Sessions
 	// CA returns PEM.
 	CA(ctx context.Context) ([]byte, error)
 	// Reset deletes everything and returns when it is gone.
@@ -44,6 +45,7 @@ func Register(r *mux.Router, emu Emulator, log *slog.Logger) {
 	s.HandleFunc("/status", h.status).Methods(http.MethodGet)
 	s.HandleFunc("/ips", h.ips).Methods(http.MethodGet)
 	s.HandleFunc("/ips/{subnet}", h.holdings).Methods(http.MethodGet)
+	s.HandleFunc("/sessions", h.sessions).Methods(http.MethodGet)
 	s.HandleFunc("/ca", h.ca).Methods(http.MethodGet)
 	s.HandleFunc("/reset", h.intended(h.reset)).Methods(http.MethodPost)
 	s.HandleFunc("/stop", h.intended(h.stop)).Methods(http.MethodPost)
@@ -101,6 +103,12 @@ func (h *handler) holdings(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.answer(w, http.StatusOK, held)
+}
+
+func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
+	list := h.emu.Sessions(r.Context())
+	list.Sessions = orEmpty(list.Sessions)
+	h.answer(w, http.StatusOK, list)
 }
 
 func orEmpty[T any](s []T) []T {

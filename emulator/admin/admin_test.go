@@ -23,6 +23,7 @@ type fake struct {
 	held    api.SubnetHoldings
 	subnet  string
 	query   api.AddressQuery
+	list    api.Sessions
 	err     error
 	reset   int
 	stopped int
@@ -38,9 +39,10 @@ func (f *fake) SubnetHoldings(_ context.Context, subnet string) (api.SubnetHoldi
 	f.subnet = subnet
 	return f.held, f.err
 }
-func (f *fake) CA(context.Context) ([]byte, error) { return []byte("PEM"), f.err }
-func (f *fake) Reset(context.Context) error        { f.reset++; return f.err }
-func (f *fake) Stop()                              { f.stopped++ }
+func (f *fake) Sessions(context.Context) api.Sessions { return f.list }
+func (f *fake) CA(context.Context) ([]byte, error)    { return []byte("PEM"), f.err }
+func (f *fake) Reset(context.Context) error           { f.reset++; return f.err }
+func (f *fake) Stop()                                 { f.stopped++ }
 
 func serve(t *testing.T, f *fake) *httptest.Server {
 	r := mux.NewRouter()
@@ -64,6 +66,11 @@ func TestClientAndHandlerAgree(t *testing.T) {
 	st, err := c.Status(t.Context())
 	if d := cmp.Diff(&f.status, st); d != "" || err != nil {
 		t.Errorf("Status: %v\n%s", err, d)
+	}
+	f.list = api.Sessions{Time: f.status.StartedAt, Sessions: []api.Session{{AccessKeyID: "ASIA1", Operation: "AssumeRole"}}}
+	list, err := c.Sessions(t.Context())
+	if d := cmp.Diff(&f.list, list); d != "" || err != nil {
+		t.Errorf("Sessions: %v\n%s", err, d)
 	}
 	if pem, err := c.CA(t.Context()); string(pem) != "PEM" || err != nil {
 		t.Errorf("CA = %q, %v", pem, err)

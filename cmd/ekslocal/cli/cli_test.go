@@ -109,6 +109,7 @@ func (f *fake) SubnetHoldings(context.Context, string) (admin.SubnetHoldings, er
 	}, nil
 }
 func (f *fake) Status(context.Context) (admin.Status, error) { return f.status, nil }
+func (f *fake) Sessions(context.Context) admin.Sessions      { return admin.Sessions{} }
 func (f *fake) CA(context.Context) ([]byte, error)           { return []byte("PEM\n"), nil }
 func (f *fake) Reset(context.Context) error                  { return nil }
 

@@ -40,7 +40,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	if !ok {
 		return nil, refusal
 	}
-	v, err := s.newSession(role, a)
+	v, err := s.newSession(role, a, "AssumeRoleWithWebIdentity", token.claims.Subject)
 	if err != nil {
 		return nil, err
 	}
