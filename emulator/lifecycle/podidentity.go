@@ -80,7 +80,9 @@ func (l *Lifecycle) AdmitPodIdentity(ctx context.Context, clusterID string, r *a
 	}
 	return podidentity.Webhook{
 		Region: rt.scope.Region, IPv6: rt.ipv6, Random: rand.Int64N,
-		Account: func(namespace, name string) (podidentity.Account, bool, error) { return rt.account(ctx, namespace, name) },
+		Account: func(namespace, name string) (podidentity.Account, bool, error) {
+			return rt.account(ctx, namespace, name)
+		},
 		Associated: func(namespace, name string) bool {
 			return ekssvc.FindPodIdentity(l.Store, rt.scope, rt.name, namespace, name) != nil
 		},

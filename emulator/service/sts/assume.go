@@ -3,7 +3,6 @@ package sts
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -251,31 +250,4 @@ func lifetime(role policy.Role, asked *int32, chained bool) (time.Duration, erro
 		return 0, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
 	return life, nil
-}
-
-// ServiceSession hands out credentials of a role to an AWS service that the
-// role trusts: what EC2 puts into instance metadata and EKS into pods.
-func (s *Service) ServiceSession(ctx context.Context, service, roleARN, sessionName string, life time.Duration, tags map[string]string) (*types.Credentials, *types.AssumedRoleUser, error) {
-	role, ok := s.role(ctx, roleARN)
-	if !ok {
-		return nil, nil, notAuthorized(service, "sts:AssumeRole", roleARN)
-	}
-	r := policy.Request{
-		Principal: policy.Principal{Service: service}, Resource: role.ARN,
-		Context: map[string][]string{"aws:sourceaccount": {role.Account}, "aws:principalisawsservice": {"true"}},
-	}
-	v, err := s.newSession(role, assumption{sessionName: &sessionName}, "AssumeRole", service)
-	if err != nil {
-		return nil, nil, err
-	}
-	// Those that EKS gives to pods are transitive ("EKS Pod Identity ABAC").
-	v.Tags, v.Transitive = tags, slices.Sorted(maps.Keys(tags))
-	if err := s.trusts(role, v.ask(r, "", tags, nil), v.actions("sts:AssumeRole", tags)...); err != nil {
-		return nil, nil, err
-	}
-	creds, err := s.issue(ctx, v, min(life, max(role.MaxSession, time.Hour)))
-	if err != nil {
-		return nil, nil, err
-	}
-	return creds, v.user(), nil
 }

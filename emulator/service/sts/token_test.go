@@ -112,7 +112,10 @@ func TestSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	clk.SetTime(start.Add(14*time.Minute + time.Second))
-	if _, _, err := s.ServiceSession(ctx, "ec2.amazonaws.com", "arn:aws:iam::"+account+":role/node", "i-1", time.Hour, nil); err != nil {
+	if _, _, err := s.ServiceSession(ctx, ServiceRequest{
+		Service: "ec2.amazonaws.com", RoleARN: "arn:aws:iam::" + account + ":role/node", SessionName: "i-1", Life: time.Hour,
+		Operation: "AssumeRole", By: "ec2.amazonaws.com",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	show := func() (out [][3]string) {
