@@ -104,8 +104,9 @@ func (g *Gate) Authorize(ctx context.Context, c gateway.Call) error {
 		// A request that needs several permissions is asked about all of them: whoever
 		// reads the trace wants to grant them at once.
 		d := q.decide(check)
-		g.record(c, &q.policies, &d)
-		if !q.passes(&d) && refusal == nil {
+		passes := q.passes(&d)
+		g.record(c, &q.policies, &d, passes)
+		if !passes && refusal == nil {
 			refusal = g.refuse(ctx, c, &d)
 		}
 	}
@@ -249,7 +250,7 @@ func (g *Gate) Judge(ctx context.Context, caller awsid.Caller, trust policy.Poli
 	p.Resource = []policy.Policy{trust}
 	d := p.Decide(r)
 	c := gateway.Call{Service: "sts", Operation: strings.TrimPrefix(r.Action, "sts:"), Caller: caller}
-	g.record(c, &p, &d)
+	g.record(c, &p, &d, d.Allowed())
 	if d.Allowed() || g.Mode == Enforce {
 		return d.Allowed()
 	}
@@ -259,12 +260,12 @@ func (g *Gate) Judge(ctx context.Context, caller awsid.Caller, trust policy.Poli
 	return alone
 }
 
-func (g *Gate) record(c gateway.Call, p *policy.Policies, d *policy.Decision) {
+func (g *Gate) record(c gateway.Call, p *policy.Policies, d *policy.Decision, allowed bool) {
 	e := Entry{
 		Time: g.Clock.Now(), RequestID: c.Caller.RequestID, Operation: authorize.Prefix(c.Service) + ":" + c.Operation, Decision: *d,
+		Allowed: allowed, LetThrough: !allowed && g.Mode == Audit,
 	}
-	e.Audit = g.Mode == Audit
-	if !d.Allowed() && d.Outcome != policy.Denied {
+	if !allowed && d.Outcome != policy.Denied {
 		e.NearMisses = p.NearMisses(d.Request)
 		e.NearMisses = slices.DeleteFunc(e.NearMisses, func(m policy.NearMiss) bool { return !slices.Contains(d.Missing, m.Layer) })
 	}

@@ -20,8 +20,10 @@ type Entry struct {
 	Decision  policy.Decision
 	// NearMisses are the statements that would have allowed it but for a condition.
 	NearMisses []policy.NearMiss
-	// Audit says that a denial was not enforced.
-	Audit bool
+	// Allowed is what became of it: the account's root may do what nobody denies it.
+	Allowed bool
+	// LetThrough says that it was not allowed, and not refused either.
+	LetThrough bool
 }
 
 // trace is the last decisions, in a ring.
