@@ -2,7 +2,6 @@ package sts
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -61,7 +60,7 @@ func (s *Service) serviceSession(ctx context.Context, in ServiceRequest) (*sessi
 		return nil, err
 	}
 	v.Policy, v.Tags, v.Transitive = in.Policy, in.Tags, slices.Sorted(maps.Keys(in.Tags))
-	if err := s.trusts(role, v.ask(r, in.SessionName, in.Tags, nil), v.actions("sts:AssumeRole", in.Tags)...); err != nil {
+	if err := s.trusts(ctx, awsid.Caller{}, role, v.ask(r, in.SessionName, in.Tags, nil), v.actions("sts:AssumeRole", in.Tags)...); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -99,16 +98,10 @@ func (s *Service) ChainedSession(ctx context.Context, in ServiceRequest, targetA
 
 func (s *Service) mayChain(ctx context.Context, parent *session, target policy.Role, v *session, name, externalID string) error {
 	caller := awsid.Caller{Scope: parent.scope(), ARN: parent.ARN, UserID: parent.UserID}
-	who, p, ok := s.Standing(ctx, caller)
+	who, ok := s.Subject(ctx, caller)
 	if !ok {
 		return notAuthorized(parent.ARN, "sts:AssumeRole", target.ARN)
 	}
-	trust, err := s.parsed.Parse(target.Trust)
-	if err != nil {
-		return fmt.Errorf("trust policy of %s: %w", target.ARN, err)
-	}
-	p.Resource, p.Owner = []policy.Policy{{Name: "trust policy", ARN: target.ARN, Document: trust}}, target.Account
-	p.Trust, p.ByResource = true, true
 	// The session is not stored: its tags are the caller's own.
 	maps.Copy(who.Tags, parent.Tags)
 	r := policy.Request{Principal: who.Principal, Resource: target.ARN, Context: who.Keys()}
@@ -117,11 +110,5 @@ func (s *Service) mayChain(ctx context.Context, parent *session, target policy.R
 	policy.AddResourceTags(r.Context, target.Tags)
 	set(r.Context, "sts:externalid", externalID)
 	r = v.ask(r, name, v.Tags, parent)
-	for _, a := range v.actions("sts:AssumeRole", v.Tags) {
-		r.Action = a
-		if d := p.Decide(r); !d.Allowed() {
-			return notAuthorized(parent.ARN, a, target.ARN)
-		}
-	}
-	return nil
+	return s.trusts(ctx, caller, target, r, v.actions("sts:AssumeRole", v.Tags)...)
 }

@@ -32,6 +32,19 @@ func (g granted) Entity(ctx context.Context, sc awsid.Scope, arn string) (policy
 	return e, ok
 }
 
+// judge asks all policies, as the emulator's gate does.
+type judge struct{ s *Service }
+
+func (j judge) Judge(ctx context.Context, caller awsid.Caller, trust policy.Policy, owner string, r policy.Request) bool {
+	p := policy.Policies{Resource: []policy.Policy{trust}, Trust: true, ByResource: true}
+	if r.Principal.Service == "" {
+		_, standing, _ := j.s.Standing(ctx, caller)
+		p.Identity, p.Owner = standing.Identity, owner
+	}
+	d := p.Decide(r)
+	return d.Allowed()
+}
+
 const podsTrust = `"Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]`
 
 func TestChainedSession(t *testing.T) {
@@ -50,6 +63,7 @@ func TestChainedSession(t *testing.T) {
 	s.iam = granted{d, map[string]string{
 		*roleARN("pod"): `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["sts:AssumeRole","sts:TagSession"],"Resource":"*"}}`,
 	}}
+	s.gate = judge{s}
 	denied := func(action, role string) string {
 		return "User: arn:aws:sts::111122223333:assumed-role/pod/eks-1 is not authorized to perform: " + action + " on resource: " + *roleARN(role)
 	}
