@@ -75,6 +75,7 @@ func (v adminView) Status(ctx context.Context) (api.Status, error) {
 	out := api.Status{
 		Version: v.cfg.Version, Endpoint: v.Endpoint(), PID: os.Getpid(), StartedAt: v.started,
 		Uptime: api.Seconds(v.cfg.Clock.Since(v.started).Seconds()), DataDir: v.cfg.DataDir, Ephemeral: v.cfg.Ephemeral,
+		IAM:         string(v.cfg.iam),
 		MemoryBytes: residentMemory(),
 		Store:       api.Store{Revision: v.store.Revision(), SizeBytes: st.Size, InUseBytes: st.InUse, QuotaBytes: st.Quota, Alarms: alarms},
 	}
@@ -108,6 +109,17 @@ func (v adminView) cluster(ctx context.Context, c *eks.Cluster) api.Cluster {
 				}
 			}
 		}
+	}
+	return out
+}
+
+// Sessions implements admin.Emulator.
+func (v adminView) Sessions(context.Context) api.Sessions {
+	out := api.Sessions{Time: v.cfg.Clock.Now()}
+	for _, s := range v.sts.Sessions() {
+		out.Sessions = append(out.Sessions, api.Session{
+			AccessKeyID: s.AccessKeyID, Account: s.Account, ARN: s.ARN, Operation: s.Operation, By: s.By, Issued: s.Issued, Expires: s.Until,
+		})
 	}
 	return out
 }

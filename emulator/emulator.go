@@ -24,6 +24,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 	"github.com/ekslocal/ekslocal/emulator/gateway"
+	"github.com/ekslocal/ekslocal/emulator/gateway/enforce"
 	"github.com/ekslocal/ekslocal/emulator/hold"
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	"github.com/ekslocal/ekslocal/emulator/ips"
@@ -32,6 +33,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/service/autoscaling"
 	"github.com/ekslocal/ekslocal/emulator/service/ec2"
 	"github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/service/eksauth"
 	"github.com/ekslocal/ekslocal/emulator/service/elb"
 	"github.com/ekslocal/ekslocal/emulator/service/elbv2"
 	"github.com/ekslocal/ekslocal/emulator/service/events"
@@ -64,6 +66,7 @@ type Emulator struct {
 	sts         *sts.Service
 	ec2         *ec2.Service
 	eks         *eks.Service
+	eksauth     *eksauth.Service
 	ssm         *ssm.Service
 	kms         *kms.Service
 	logs        *logs.Service
@@ -76,6 +79,7 @@ type Emulator struct {
 	pods        *ipamd.Pools
 	ips         *ips.Reporter
 	loops       loops
+	gate        *enforce.Gate
 	gateway     *gateway.Gateway
 	ca          []byte
 
@@ -144,8 +148,11 @@ func (e *Emulator) openStore(ctx, life context.Context) (err error) {
 }
 
 func (e *Emulator) makeServices(_, life context.Context) (err error) {
-	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Quotas: e.cfg.Quotas})
-	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}})
+	iss := issuers{e, oidc.NewFetcher(nil)}
+	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Quotas: e.cfg.Quotas, Thumbprints: iss})
+	e.gate = enforce.New(enforce.Config{Mode: e.cfg.iam, Callers: callers{e}, Directory: e.directory, Clock: e.cfg.Clock, Log: e.log})
+	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: iss, Gate: e.gate})
+	e.eksauth = eksauth.New(eksauth.Config{Clock: e.cfg.Clock, Log: e.log, Clusters: associations{e}, Keys: iss, Sessions: podSessions{e.sts}})
 	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
 	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
@@ -232,7 +239,7 @@ func (e *Emulator) serve(_, _ context.Context) error {
 		caller = hold.New(e.store, e.cfg.Clock, e.stop)
 	}
 	e.gateway, err = gateway.New(gateway.Config{
-		Caller: caller, Upstream: e.cfg.upstream, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
+		Caller: caller, Authorizer: e.gate, Upstream: e.cfg.upstream, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
 		Collectors: []prometheus.Collector{ips.NewCollector(e.ips)},
 		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Routes: func(r *mux.Router) {

@@ -42,6 +42,8 @@ type Status struct {
 	// DataDir is where the state is kept; an ephemeral emulator deletes it.
 	DataDir   string `json:"dataDir"`
 	Ephemeral bool   `json:"ephemeral"`
+	// IAM is what becomes of AWS calls that IAM would refuse: enforce, audit or off.
+	IAM string `json:"iam"`
 	// MemoryBytes is the daemon's own resident memory, without the clusters'.
 	MemoryBytes int64     `json:"memoryBytes"`
 	Store       Store     `json:"store"`
@@ -95,6 +97,28 @@ type Count struct {
 type IPs struct {
 	Used  int `json:"used"`
 	Total int `json:"total"`
+}
+
+// Sessions is the answer of GET /_ekslocal/sessions: the temporary credentials that
+// have not ended, without their secrets.
+type Sessions struct {
+	// Time is the emulator's own.
+	Time     time.Time `json:"time"`
+	Sessions []Session `json:"sessions"`
+}
+
+// Session is one set of temporary credentials.
+type Session struct {
+	AccessKeyID string `json:"accessKeyId"`
+	Account     string `json:"account"`
+	ARN         string `json:"arn"`
+	// Operation made the session: AssumeRole, AssumeRoleWithWebIdentity,
+	// AssumeRoleForPodIdentity, GetSessionToken or GetFederationToken.
+	Operation string `json:"operation"`
+	// By is who asked for it: an ARN, the subject of a token, or an AWS service.
+	By      string    `json:"by"`
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires"`
 }
 
 // Error is the body of every answer that is not 2xx.

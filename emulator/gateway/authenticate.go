@@ -16,9 +16,8 @@ import (
 // unsigned are the operations whose caller proves itself by a parameter. A
 // signature that comes along is verified all the same.
 var unsigned = map[string]bool{
-	"sts:AssumeRoleWithWebIdentity":    true,
-	"sts:AssumeRoleWithSAML":           true,
-	"eksauth:AssumeRoleForPodIdentity": true,
+	"sts:AssumeRoleWithWebIdentity": true,
+	"sts:AssumeRoleWithSAML":        true,
 }
 
 // authenticate finds out who calls, and puts it into the context.
@@ -127,6 +126,8 @@ func (g *Gateway) refuse(x *exchange, err error) error {
 		out.code, out.status = jsonAuthCodes[e.Code], http.StatusBadRequest
 	}
 	switch {
+	case x.caller.ARN != "":
+		// The key is known: its user or role is gone.
 	case e.Code == sigv4.CodeUnknownKey:
 		out.message += hintKey
 	case e.Canonical != "" && x.auth != nil:

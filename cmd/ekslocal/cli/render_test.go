@@ -12,7 +12,7 @@ func TestRenderStatus(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	base := admin.Status{
 		Version: "1.2.3", Endpoint: "http://127.0.0.1:4566", PID: 42, StartedAt: start, Uptime: 4000,
-		DataDir: "/home/me/.local/state/ekslocal/data", MemoryBytes: 150 << 20, Store: admin.Store{SizeBytes: 3_500_000, QuotaBytes: 8 << 30},
+		IAM: "enforce", DataDir: "/home/me/.local/state/ekslocal/data", MemoryBytes: 150 << 20, Store: admin.Store{SizeBytes: 3_500_000, QuotaBytes: 8 << 30},
 	}
 	full := base
 	full.Clusters = []admin.Cluster{
@@ -29,6 +29,24 @@ func TestRenderStatus(t *testing.T) {
 			t.Fatal(err)
 		}
 		golden(t, name+".golden", out.Bytes())
+	}
+}
+
+func TestRenderSessions(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	list := admin.Sessions{Time: now, Sessions: []admin.Session{
+		{AccessKeyID: "ASIAIOSFODNN7EXAMPLE", ARN: "arn:aws:sts::111122223333:assumed-role/ops/me", Operation: "AssumeRole",
+			By: "arn:aws:iam::111122223333:user/alice", Expires: now.Add(59 * time.Minute)},
+		{AccessKeyID: "ASIAI44QH8DHBEXAMPLE", ARN: "arn:aws:sts::111122223333:assumed-role/reader/pod", Operation: "AssumeRoleWithWebIdentity",
+			By: "system:serviceaccount:shop:cart", Expires: now.Add(5 * time.Hour)},
+	}}
+	var out, none bytes.Buffer
+	if err := renderSessions(&out, &list); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status-sessions.golden", out.Bytes())
+	if err := renderSessions(&none, &admin.Sessions{}); err != nil || none.String() != "No temporary credentials are good now.\n" {
+		t.Errorf("without sessions: %q, %v", none.String(), err)
 	}
 }
 

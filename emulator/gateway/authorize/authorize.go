@@ -5,6 +5,7 @@ package authorize
 import (
 	"embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -78,8 +79,16 @@ func Checks(service, operation string, caller awsid.Caller, input any, names Nam
 		return nil
 	}
 	e := evaluation{service: service, prefix: Prefix(service), sc: caller.Scope, caller: caller.ARN, input: input, names: names}
-	return e.checks(r)
+	out := e.checks(r)
+	for _, more := range r.more {
+		out = append(out, e.checks(more)...)
+	}
+	return out
 }
+
+// Itself tells whether the service asks IAM on its own: it knows more of the request
+// than there is in its input.
+func Itself(service, operation string) bool { return catalogue()[service][operation].itself }
 
 // evaluation is one request on its way through a row.
 type evaluation struct {
@@ -139,6 +148,12 @@ func (e *evaluation) keys(r row, arn string, requested map[string]string) map[st
 			for name, v := range m {
 				keys[prefix+strings.ToLower(name)] = []string{v}
 			}
+		} else if path, ok := strings.CutSuffix(k.path, "|keys"); ok {
+			m := map[string]string{}
+			collectTags(e.input, path, m)
+			if len(m) > 0 {
+				keys[k.name] = slices.Sorted(maps.Keys(m))
+			}
 		} else if v := values(e.input, k.path); len(v) > 0 {
 			keys[k.name] = v
 		}
@@ -181,8 +196,8 @@ func (e *evaluation) tags(r row) map[string]string {
 func (e *evaluation) resources(r row) []string {
 	var out []string
 	for _, t := range r.resources {
-		for _, filled := range fill(e.input, t) {
-			if arn := e.complete(filled); !slices.Contains(out, arn) {
+		for _, arn := range e.filled(t) {
+			if !slices.Contains(out, arn) {
 				out = append(out, arn)
 			}
 		}
@@ -196,10 +211,32 @@ func (e *evaluation) resources(r row) []string {
 	return out
 }
 
+// filled are the ARNs of one template.
+func (e *evaluation) filled(template string) []string {
+	var out []string
+	for _, f := range fill(e.input, template) {
+		arn := e.complete(f)
+		// KMS's keys may be named by the ARN of an alias.
+		if _, alias, ok := strings.Cut(arn, ":alias/"); ok && strings.HasPrefix(template, "key/") && e.names != nil {
+			if a, err := awsid.ParseARN(arn); err == nil {
+				if key := e.names.ARN(a.Scope(), e.prefix, "key/alias/"+alias); key != "" {
+					arn = key
+				}
+			}
+		}
+		out = append(out, arn)
+	}
+	return out
+}
+
 // complete makes an ARN of a filled template.
 func (e *evaluation) complete(filled string) string {
 	if filled == "*" || strings.HasPrefix(filled, "arn:") {
 		return filled
+	}
+	if rest, ok := strings.CutPrefix(filled, "//"); ok { // of another account, perhaps
+		account, rest, _ := strings.Cut(rest, "/")
+		return awsid.Scope{Account: account, Region: e.sc.Region}.ARN(e.prefix, rest)
 	}
 	if service, rest, ok := strings.Cut(filled, "!"); ok { // of another service, or none of the account's
 		if rest, ok := strings.CutPrefix(rest, "!"); ok {
@@ -216,7 +253,7 @@ func (e *evaluation) arn(service, resource string) string {
 			return arn
 		}
 	}
-	if service == "iam" {
+	if service == "iam" || service == "sts" {
 		return e.sc.Global().ARN(service, resource)
 	}
 	return e.sc.ARN(service, resource)
