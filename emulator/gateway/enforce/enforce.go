@@ -133,9 +133,15 @@ func (g *Gate) base(who policy.Subject, caller awsid.Caller) map[string][]string
 
 // checks are the questions of a call.
 func (g *Gate) checks(c gateway.Call) []authorize.Check {
+	if c.Service == "ec2" && c.Operation == "RunInstances" {
+		return g.launches(c)
+	}
 	checks := authorize.Checks(c.Service, c.Operation, c.Caller, c.Input, names(g.Directory))
-	if c.Service == "kms" {
+	switch {
+	case c.Service == "kms":
 		g.findCiphertext(c, checks)
+	case c.Service == "ec2" && c.Operation == "CreateFleet":
+		checks = append(checks, g.launches(c)...)
 	}
 	return checks
 }
@@ -163,7 +169,11 @@ func (q *question) decide(check authorize.Check) policy.Decision {
 				q.policies.Owner = a.Account
 			}
 		}
-		// What AWS says about tags of a role that is passed: they are not there reliably.
+		if a.Account == "" { // EC2's images and snapshots
+			a.Account = q.call.Caller.Account
+		}
+		// AWS advises against conditions on the tags of a role that is passed: they are
+		// not there reliably ("Grant a user permissions to pass a role").
 		if check.Action != "iam:PassRole" {
 			q.describe(keys, service, a)
 		}

@@ -216,6 +216,13 @@ func refused(t testing.TB, err error, code string, parts ...string) {
 	}
 }
 
+// isRefusal tells whether IAM refused; other errors are the service's, which was
+// reached.
+func isRefusal(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "UnauthorizedOperation")
+}
+
 // cluster puts an ACTIVE cluster with a node group of each name there.
 func (w *world) cluster(name string, tags map[string]string, nodegroups ...string) {
 	w.t.Helper()
