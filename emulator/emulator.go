@@ -147,7 +147,7 @@ func (e *Emulator) openStore(ctx, life context.Context) (err error) {
 
 func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Quotas: e.cfg.Quotas})
-	e.gate = enforce.New(enforce.Config{Mode: e.cfg.iam, Callers: callers{e}, Directory: e.directory, Clock: e.cfg.Clock, Log: e.log})
+	e.gate = enforce.New(enforce.Config{Mode: e.cfg.iam, Callers: callers{e}, Directory: e.directory, Hosts: e.cfg.certHosts(), Clock: e.cfg.Clock, Log: e.log})
 	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}, Gate: e.gate})
 	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -64,8 +65,11 @@ type Config struct {
 	// Directory finds the one of a service, by IAM's name of it. The resources of a
 	// service without one, nil, tell nothing.
 	Directory func(service string) Directory
-	Clock     clock.PassiveClock
-	Log       *slog.Logger
+	// Hosts are the names that the endpoint is reached by: S3's buckets may be before
+	// one of them.
+	Hosts []string
+	Clock clock.PassiveClock
+	Log   *slog.Logger
 }
 
 // Gate decides about AWS calls. It implements gateway.Authorizer.
@@ -99,8 +103,29 @@ func (g *Gate) Authorize(ctx context.Context, c gateway.Call) error {
 		return nil // see Judge
 	}
 	q := question{gate: g, call: c, who: who, standing: standing, base: g.base(who, c.Caller)}
+	return q.ask(ctx, g.checks(c))
+}
+
+// AuthorizeForeign implements gateway.ForeignAuthorizer for requests of S3.
+func (g *Gate) AuthorizeForeign(ctx context.Context, caller awsid.Caller, service string, r *http.Request) error {
+	if g.Mode == Off || service != "s3" {
+		return nil
+	}
+	checks := authorize.S3Checks(r, caller.Partition(), g.Hosts)
+	c := gateway.Call{Service: service, Caller: caller, Operation: strings.TrimPrefix(checks[0].Action, "s3:")}
+	who, standing, ok := g.Callers.Standing(ctx, caller)
+	if !ok {
+		return g.gone(ctx, c)
+	}
+	q := question{gate: g, call: c, who: who, standing: standing, base: g.base(who, caller)}
+	return q.ask(ctx, checks)
+}
+
+// ask goes through the checks of a call; its error is the first refusal.
+func (q *question) ask(ctx context.Context, checks []authorize.Check) error {
+	g, c := q.gate, q.call
 	var refusal error
-	for _, check := range g.checks(c) {
+	for _, check := range checks {
 		// A request that needs several permissions is asked about all of them: whoever
 		// reads the trace wants to grant them at once.
 		d := q.decide(check)

@@ -76,6 +76,11 @@ func (everybody) Principal(_ context.Context, arn string) (eks.Principal, bool) 
 
 func newWorld(t testing.TB, mode enforce.Mode) *world {
 	t.Helper()
+	return newWorldWith(t, mode, func(*gateway.Config) {})
+}
+
+func newWorldWith(t testing.TB, mode enforce.Mode, change func(*gateway.Config)) *world {
+	t.Helper()
 	st, err := store.Open(t.Context(), store.NewMemory(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -103,14 +108,16 @@ func newWorld(t testing.TB, mode enforce.Mode) *world {
 		"iam": iamService, "kms": kmsService, "ssm": ssmService, "logs": logsService, "sqs": sqsService, "events": eventsService, "ec2": ec2Service, "eks": eksService,
 	}
 	keys := sigv4.Chain{iamService, w.sts, sigv4.Builtin{}}
-	g, err := gateway.New(gateway.Config{
+	cfg := gateway.Config{
 		Keys: keys, Clock: clk, Log: slog.New(slog.DiscardHandler), Authorizer: w.gate,
 		Services: []*wire.Service{
 			bind(t, eksapi.Model(), eksService), bind(t, ec2api.Model(), ec2Service), bind(t, iamapi.Model(), iamService), bind(t, stsapi.Model(), w.sts),
 			bind(t, ssmapi.Model(), ssmService), bind(t, kmsapi.Model(), kmsService), bind(t, logsapi.Model(), logsService),
 			bind(t, sqsapi.Model(), sqsService), bind(t, eventsapi.Model(), eventsService),
 		},
-	})
+	}
+	change(&cfg)
+	g, err := gateway.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
