@@ -24,7 +24,7 @@ func (a *Authenticator) Authorize(ctx context.Context, clusterID string, at cont
 		return false, "", nil
 	}
 	e, ok := a.Entries.AccessEntry(ctx, c.Scope, c.Name, arn[0])
-	if !ok || e.PrincipalID != "" && !slices.Equal(at.Extra[extraPrincipalID], []string{e.PrincipalID}) {
+	if id := at.Extra[extraPrincipalID]; !ok || len(id) != 1 || !e.madeFor(id[0]) {
 		return false, "", nil
 	}
 	for _, assoc := range e.Policies {
