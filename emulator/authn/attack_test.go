@@ -151,8 +151,10 @@ func TestTokenHosts(t *testing.T) {
 func TestTokenReplay(t *testing.T) {
 	const admin = "arn:aws:iam::111122223333:role/admin"
 	for name, take := range map[string]func(w *world){
-		"key deleted":    func(w *world) { delete(w.keys, "ADMIN") },
-		"key changed":    func(w *world) { w.keys["ADMIN"] = key("arn:aws:iam::111122223333:role/admin", "AROAADMIN", "ADMIN", "") },
+		"key deleted": func(w *world) { delete(w.keys, "ADMIN") },
+		"key changed": func(w *world) {
+			w.keys["ADMIN"] = key("arn:aws:iam::111122223333:role/admin", "AROAADMIN", "ADMIN", "")
+		},
 		"entry deleted":  func(w *world) { delete(w.entries, admin) },
 		"role made anew": func(w *world) { w.entries[admin] = Entry{Type: "STANDARD", PrincipalID: "AROAOLD"} },
 		"session ended": func(w *world) {

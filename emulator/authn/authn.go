@@ -98,8 +98,8 @@ type Config struct {
 	// Hosts are the names of the emulator's endpoint, for which clients sign.
 	Hosts []string
 	Keys  sigv4.Keys
-	Clock     clock.PassiveClock
-	Log       *slog.Logger
+	Clock clock.PassiveClock
+	Log   *slog.Logger
 }
 
 // Authenticator implements controlplane.Authenticator.
