@@ -12,8 +12,9 @@ import (
 // Authorize implements controlplane.Authenticator: it evaluates the access
 // policies that are associated with the user's access entry at this moment.
 //
-// The principal is taken from the user's extra "canonicalArn". Nobody can put it
-// there by impersonation: keys of Impersonate-Extra headers arrive in lower case.
+// The principal is taken from the user's extra "canonicalArn". API servers must not
+// ask about users who are impersonated: keys of Impersonate-Extra headers arrive in
+// lower case, but what is escaped in them stays.
 func (a *Authenticator) Authorize(ctx context.Context, clusterID string, at controlplane.Attributes) (bool, string, error) {
 	arn := at.Extra[extraCanonicalARN]
 	if len(arn) != 1 {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
@@ -26,6 +27,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	authorizerunion "k8s.io/apiserver/pkg/authorization/union"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
@@ -136,10 +138,40 @@ func (a *access) authenticator(ids *controllerIdentities, existing authenticator
 	others := tokencache.New(otherTokens{a}, false, tokenTTL, 0)
 	return authenticatorunion.New(
 		group.NewAuthenticatedGroupAdder(bearertoken.New(ids)),
-		group.NewAuthenticatedGroupAdder(bearertoken.New(aws)),
+		principals(group.NewAuthenticatedGroupAdder(bearertoken.New(aws))),
 		existing,
 		group.NewAuthenticatedGroupAdder(bearertoken.New(others)),
 	)
+}
+
+// principal is a user whose AWS token came with the request. Whom somebody
+// impersonates is none, whatever extra fields are claimed for them: impersonation
+// forces RBAC on EKS (user guide, Associate access policies with access entries), and
+// the right to impersonate must not be one to take over any principal's policies.
+type principal struct{ user.Info }
+
+func principals(a authenticator.Request) authenticator.Request {
+	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+		res, ok, err := a.AuthenticateRequest(r)
+		if ok {
+			res = &authenticator.Response{Audiences: res.Audiences, User: principal{res.User}}
+		}
+		return res, ok, err
+	})
+}
+
+// policiesCount tells whether the policies of whom the attributes name count: they do
+// for the request's own principal, and for whom a SubjectAccessReview is about, which
+// only those may ask who are trusted to ask about anybody.
+func policiesCount(ctx context.Context, r authorizer.Attributes) bool {
+	if _, ok := r.GetUser().(principal); ok {
+		return true
+	}
+	review := func(resource string) bool {
+		return resource == "subjectaccessreviews" || resource == "localsubjectaccessreviews"
+	}
+	info, ok := apirequest.RequestInfoFrom(ctx)
+	return ok && info.APIGroup == authorizationv1.GroupName && review(info.Resource) && !review(r.GetResource())
 }
 
 // authorizer asks about EKS access policies what RBAC had no opinion on. They are
@@ -147,7 +179,7 @@ func (a *access) authenticator(ids *controllerIdentities, existing authenticator
 func (a *access) authorizer(existing authorizer.Authorizer) authorizer.Authorizer {
 	ours := authorizer.AuthorizerFunc(func(ctx context.Context, r authorizer.Attributes) (authorizer.Decision, string, error) {
 		u := r.GetUser()
-		if u == nil || strings.HasPrefix(u.GetName(), "system:") {
+		if u == nil || strings.HasPrefix(u.GetName(), "system:") || !policiesCount(ctx, r) {
 			return authorizer.DecisionNoOpinion, "", nil
 		}
 		q := controlplane.Attributes{
