@@ -181,7 +181,7 @@ func (e *Emulator) keys() sigv4.Keys { return sigv4.Chain{e.iam, e.sts, sigv4.Bu
 func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 	rec := records{e.store}
 	e.authn, err = authn.New(authn.Config{
-		Clusters: rec, Entries: rec, Instances: rec, Providers: rec, ConfigMaps: awsAuth{e}, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log,
+		Clusters: rec, Entries: rec, Instances: rec, Providers: rec, ConfigMaps: awsAuth{e}, Hosts: e.cfg.certHosts(), Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log,
 	})
 	if err != nil {
 		return err

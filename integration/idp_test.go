@@ -80,7 +80,12 @@ func (i *issuer) sign(t *testing.T, key *rsa.PrivateKey, change func(claims map[
 	part := func(v any) string {
 		return base64.RawURLEncoding.EncodeToString(must(json.Marshal(v))(t))
 	}
-	signed := part(map[string]any{"alg": "RS256", "kid": "k1", "typ": "JWT"}) + "." + part(claims)
+	return signJWT(t, key, part(map[string]any{"alg": "RS256", "kid": "k1", "typ": "JWT"})+"."+part(claims))
+}
+
+// signJWT appends the signature RS256 to header and claims.
+func signJWT(t *testing.T, key *rsa.PrivateKey, signed string) string {
+	t.Helper()
 	sum := sha256.Sum256([]byte(signed))
 	return signed + "." + base64.RawURLEncoding.EncodeToString(must(rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:]))(t))
 }

@@ -95,9 +95,11 @@ type Config struct {
 	Instances Instances
 	// Providers nil is clusters without OIDC identity providers.
 	Providers Providers
-	Keys      sigv4.Keys
-	Clock     clock.PassiveClock
-	Log       *slog.Logger
+	// Hosts are the names of the emulator's endpoint, for which clients sign.
+	Hosts []string
+	Keys  sigv4.Keys
+	Clock clock.PassiveClock
+	Log   *slog.Logger
 }
 
 // Authenticator implements controlplane.Authenticator.

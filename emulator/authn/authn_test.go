@@ -191,7 +191,7 @@ func TestRejectedTokens(t *testing.T) {
 		{"long expires", set("X-Amz-Expires", "901"), "invalid X-Amz-Expires parameter"},
 		{"no date", edit(func(_ *url.URL, q url.Values) { q.Del("X-Amz-Date") }), "X-Amz-Date parameter must be present"},
 		{"other date", set("X-Amz-Date", "20200101T000000Z"), "Date in Credential scope does not match"},
-		{"host", edit(func(u *url.URL, _ url.Values) { u.Host = "evil.example" }), "signed for another cluster"},
+		{"host", edit(func(u *url.URL, _ url.Values) { u.Host = "evil.example" }), "unexpected hostname"},
 		{"cluster", asToken(w.presign(t, "ADMIN", "prod", "")), "signed for another cluster"},
 		{"secret", asToken(wrongSecret.presign(t, "ADMIN", "dev", "")), "signed for another cluster"},
 		{"session token", set("X-Amz-Security-Token", "other"), "The security token included in the request is invalid."},

@@ -2,9 +2,12 @@ package authn
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	yamlv2 "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
 )
 
@@ -21,34 +24,39 @@ type roleOrUser struct {
 	Groups   []string `json:"groups"`
 }
 
-// parseAWSAuth reads what it can: a section that is not YAML maps nobody, a row
-// without an ARN is left out, the others count.
+// parseAWSAuth reads what it can, as aws-iam-authenticator's
+// pkg/mapper/configmap/configmap.go does: a section that is not YAML maps nobody, a
+// row without an ARN is left out, a field of the wrong type is as if it were not
+// there, and all the rest counts. Nothing is kept of an earlier ConfigMap: that is
+// how a slip of an editor locks people out.
 func parseAWSAuth(data map[string]string) (awsAuth, []error) {
 	out := awsAuth{mappings: map[string]mapping{}, accounts: map[string]bool{}}
 	var errs []error
-	// Users come first, so that a role of the same ARN wins, as in
-	// aws-iam-authenticator; within a section the last row of an ARN does.
-	for _, section := range [...]string{"mapUsers", "mapRoles"} {
-		var rows []roleOrUser
-		if err := unmarshal(data[section], &rows); err != nil {
-			errs = append(errs, fmt.Errorf("%s is not a list of mappings: %w", section, err))
-			continue
+	// Users come first, so that a role of the same ARN wins; within a section the
+	// last row of an ARN does.
+	for _, s := range [...]struct{ section, field string }{{"mapUsers", "userarn"}, {"mapRoles", "rolearn"}} {
+		rows, err := parseRows(data[s.section])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.section, err))
 		}
 		for i, r := range rows {
 			arn := r.UserARN
-			if section == "mapRoles" {
+			if s.section == "mapRoles" {
 				arn = r.RoleARN
 			}
 			if arn == "" {
-				errs = append(errs, fmt.Errorf("%s: row %d has no %s", section, i+1, map[string]string{"mapRoles": "rolearn", "mapUsers": "userarn"}[section]))
+				errs = append(errs, fmt.Errorf("%s: row %d has no %s", s.section, i+1, s.field))
 				continue
 			}
-			out.mappings[strings.ToLower(arn)] = mapping{username: r.Username, groups: r.Groups, source: "aws-auth " + section}
+			out.mappings[strings.ToLower(arn)] = mapping{username: r.Username, groups: r.Groups, source: "aws-auth " + s.section}
 		}
 	}
 	var accounts []string
-	if err := unmarshal(data["mapAccounts"], &accounts); err != nil {
-		errs = append(errs, fmt.Errorf("mapAccounts is not a list of quoted account ids: %w", err))
+	if text := data["mapAccounts"]; !emptySection(text) {
+		// Here YAML decides by the target's type, so that an account id needs no quotes.
+		if err := yamlv2.Unmarshal([]byte(text), &accounts); err != nil {
+			errs = append(errs, fmt.Errorf("mapAccounts: not a list of account ids: %w", err))
+		}
 	}
 	for _, a := range accounts {
 		out.accounts[a] = true
@@ -56,24 +64,43 @@ func parseAWSAuth(data map[string]string) (awsAuth, []error) {
 	return out, errs
 }
 
-// unmarshal goes through JSON without a look at the target's types, as
-// aws-iam-authenticator does: an account id without quotes is a number, thus an
-// error, instead of whatever its digits mean in YAML (leading zeros: octal).
-func unmarshal(text string, into any) error {
+// emptySection tells whether a section says nothing, in one of the ways that
+// editors leave behind.
+func emptySection(text string) bool {
+	return slices.Contains([]string{"", "``", `""`, "''"}, strings.TrimSpace(text))
+}
+
+// parseRows goes through JSON without a look at the fields' types: a username of
+// yes is a truth value, not a string. What was understood is returned with the
+// error.
+func parseRows(text string) ([]roleOrUser, error) {
+	if emptySection(text) {
+		return nil, nil
+	}
 	b, err := yaml.YAMLToJSON([]byte(text))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("not YAML: %w", err)
 	}
-	return json.Unmarshal(b, into)
+	var rows []roleOrUser
+	var odd *json.UnmarshalTypeError
+	switch err := json.Unmarshal(b, &rows); {
+	case err == nil:
+		return rows, nil
+	case errors.As(err, &odd) && odd.Field == "":
+		return rows, fmt.Errorf("not a list of mappings: %w", err)
+	case errors.As(err, &odd):
+		return rows, fmt.Errorf("%s must be a %s, not a %s", odd.Field, odd.Type, odd.Value)
+	default:
+		return nil, err
+	}
 }
 
 // find maps p. The ARN in aws-auth must be the canonical one: a role's path in
-// there never matches, which is how EKS behaves too.
+// there never matches, which is how EKS behaves too. A row without a username gives
+// the user none: that gets along until a call is forwarded to an aggregated API
+// (kubernetes-sigs/aws-iam-authenticator issue 289).
 func (a awsAuth) find(p principal) (mapping, bool) {
 	if m, ok := a.mappings[strings.ToLower(p.Canonical)]; ok {
-		if m.username == "" {
-			m.username = p.Canonical
-		}
 		return m, true
 	}
 	if a.accounts[p.Account] {

@@ -43,9 +43,12 @@ func TestMapping(t *testing.T) {
 		{name: "windows node", key: "NODE", entries: map[string]Entry{nodes: {Type: "EC2_WINDOWS"}},
 			want: user{"system:node:ip-10-0-1-23.ec2.internal", []string{"system:nodes", "eks:kube-proxy-windows"}}},
 		{name: "auto mode node", key: "NODE", entries: map[string]Entry{nodes: {Type: "EC2"}}, want: user{"system:node:" + nodeID, []string{"system:nodes"}}},
-		{name: "node role assumed by somebody", key: "ADMIN", entries: map[string]Entry{admin: {Type: "EC2_LINUX"}}, log: "needs a session named after an EC2 instance"},
+		{name: "node role assumed by somebody", key: "ADMIN", entries: map[string]Entry{admin: {Type: "EC2_LINUX"}}, log: "SessionName did not contain an instance id"},
 		{name: "recreated role", key: "ADMIN", entries: map[string]Entry{admin: {Type: "STANDARD", PrincipalID: "AROAOLD"}},
-			awsAuth: role("- {rolearn: " + admin + ", username: x}"), log: "AROAOLD"},
+			mode: ModeAPI, log: "AROAOLD"},
+		{name: "recreated role, aws-auth without it", key: "ADMIN", entries: map[string]Entry{admin: {Type: "STANDARD", PrincipalID: "AROAOLD"}}, log: "AROAOLD"},
+		{name: "recreated role in aws-auth", key: "ADMIN", entries: map[string]Entry{admin: {Type: "STANDARD", PrincipalID: "AROAOLD"}},
+			awsAuth: role("- {rolearn: " + admin + ", username: x}"), want: user{"x", nil}},
 		{name: "same role", key: "ADMIN", entries: map[string]Entry{admin: {Type: "STANDARD", PrincipalID: "AROAADMIN", Username: "a"}}, want: user{"a", nil}},
 
 		{name: "entry wins", key: "ADMIN", entries: map[string]Entry{admin: {Username: "entry"}}, awsAuth: role("- {rolearn: " + admin + ", username: configmap}"), want: user{"entry", nil}},
@@ -61,16 +64,23 @@ func TestMapping(t *testing.T) {
 		{name: "mapUsers", key: "ALICE", awsAuth: map[string]string{"mapUsers": "- userarn: " + alice + "\n  username: al\n  groups:\n  - devs\n"}, want: user{"al", []string{"devs"}}},
 		{name: "mapAccounts", key: "ALICE", awsAuth: map[string]string{"mapAccounts": `- "111122223333"`}, want: user{alice, nil}},
 		{name: "other account", key: "ALICE", awsAuth: map[string]string{"mapAccounts": `- "999999999999"`}, log: "ARN is not mapped"},
-		{name: "account without quotes", key: "ALICE", awsAuth: map[string]string{"mapAccounts": `- 111122223333`}, log: "mapAccounts is not a list"},
+		{name: "account without quotes", key: "ALICE", awsAuth: map[string]string{"mapAccounts": `- 111122223333`}, want: user{alice, nil}},
+		{name: "accounts that are no list", key: "ALICE", awsAuth: map[string]string{"mapAccounts": `{a: 111122223333}`}, log: "mapAccounts: not a list"},
 		{name: "ARN in other case", key: "ADMIN", awsAuth: role("- {rolearn: " + strings.ToUpper(admin) + ", username: x}"), want: user{"x", nil}},
 		{name: "ARN with path", key: "ADMIN", awsAuth: role("- {rolearn: 'arn:aws:iam::111122223333:role/teams/admin', username: x}"), log: "ARN is not mapped"},
-		{name: "no username", key: "ADMIN", awsAuth: role("- {rolearn: " + admin + ", groups: [g]}"), want: user{admin, []string{"g"}}},
-		{name: "a word that is none to YAML", key: "ADMIN", awsAuth: role("- {rolearn: " + admin + ", username: yes}"), log: "mapRoles is not a list of mappings"},
+		{name: "a word that is none to YAML", key: "ADMIN", awsAuth: role("- {rolearn: " + admin + ", username: x, groups: [g, yes]}"), want: user{"x", []string{"g", ""}}, log: "groups must be a string, not a bool"},
+		{name: "groups that are no list", key: "ADMIN", awsAuth: role("- {rolearn: " + admin + ", username: x, groups: system:masters}"), want: user{"x", nil}, log: "groups must be a []string, not a string"},
+		{name: "keys in other case", key: "ADMIN", awsAuth: role("- {roleARN: " + admin + ", userName: x, GROUPS: [g]}"), want: user{"x", []string{"g"}}},
 		{name: "row without ARN", key: "ADMIN", awsAuth: role("- {username: z}\n- {rolearn: " + admin + ", username: x}"), want: user{"x", nil}, log: "row 1 has no rolearn"},
+		{name: "ARN that is none", key: "ADMIN", awsAuth: role("- {rolearn: [" + admin + "], username: z}\n- {rolearn: " + admin + ", username: x}"), want: user{"x", nil}, log: "rolearn must be a string, not a array"},
 		{name: "last row wins", key: "ADMIN", awsAuth: role("- {rolearn: " + admin + ", username: x}\n- {rolearn: " + admin + ", username: z}"), want: user{"z", nil}},
-		{name: "not YAML", key: "ADMIN", awsAuth: role("- rolearn: [\n"), log: "mapRoles is not a list of mappings"},
-		{name: "one section broken", key: "ALICE", awsAuth: map[string]string{"mapRoles": "{", "mapUsers": "- {userarn: " + alice + ", username: al}"}, want: user{"al", nil}, log: "mapRoles is not a list"},
-		{name: "not a list", key: "ADMIN", awsAuth: role("rolearn: " + admin), log: "mapRoles is not a list of mappings"},
+		{name: "not YAML", key: "ADMIN", awsAuth: role("- rolearn: [\n"), log: "mapRoles: not YAML"},
+		{name: "a tab", key: "ADMIN", awsAuth: role("- rolearn: " + admin + "\n\tusername: x\n"), log: "mapRoles: not YAML"},
+		{name: "one section broken", key: "ALICE", awsAuth: map[string]string{"mapRoles": "{", "mapUsers": "- {userarn: " + alice + ", username: al}"}, want: user{"al", nil}, log: "mapRoles: not YAML"},
+		{name: "an empty section", key: "ALICE", awsAuth: map[string]string{"mapRoles": " '' ", "mapUsers": "- {userarn: " + alice + ", username: al}"}, want: user{"al", nil}},
+		{name: "not a list", key: "ADMIN", awsAuth: role("rolearn: " + admin), log: "mapRoles: not a list of mappings"},
+		{name: "aws-auth templates", key: "ADMIN", awsAuth: role("- {rolearn: " + admin + ", username: '{{AccountID}}/{{SessionName}}/{{SessionNameRaw}}/{{AccessKeyID}}', groups: ['{{SessionName}}s']}"),
+			want: user{"111122223333/bob-example.com/bob@example.com/ADMIN", []string{"bob-example.coms"}}},
 		{name: "node", key: "NODE", awsAuth: role("- {rolearn: " + nodes + ", username: 'system:node:{{EC2PrivateDNSName}}', groups: [system:bootstrappers, system:nodes]}"),
 			want: user{"system:node:ip-10-0-1-23.ec2.internal", []string{"system:bootstrappers", "system:nodes"}}},
 	}
@@ -93,6 +103,16 @@ func TestMapping(t *testing.T) {
 				t.Errorf("the log does not say %q:\n%s", c.log, &w.log)
 			}
 		})
+	}
+}
+
+// TestNoUsername: a row without one makes a user whose name is empty.
+func TestNoUsername(t *testing.T) {
+	w := newWorld()
+	w.awsAuth = map[string]string{"mapRoles": "- {rolearn: 'arn:aws:iam::111122223333:role/admin', groups: [system:masters]}"}
+	id, ok, err := w.authenticator(t).Authenticate(context.Background(), clusterID, w.token(t, "ADMIN"))
+	if !ok || err != nil || id.Username != "" || !cmp.Equal(id.Groups, []string{"system:masters"}) {
+		t.Errorf("%+v, %v, %v", id, ok, err)
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 // Authorize implements controlplane.Authenticator: it evaluates the access
 // policies that are associated with the user's access entry at this moment.
 //
-// The principal is taken from the user's extra "canonicalArn". Nobody can put it
-// there by impersonation: keys of Impersonate-Extra headers arrive in lower case.
+// The principal is taken from the user's extra "canonicalArn". API servers must not
+// ask about users who are impersonated: keys of Impersonate-Extra headers arrive in
+// lower case, but what is escaped in them stays.
 func (a *Authenticator) Authorize(ctx context.Context, clusterID string, at controlplane.Attributes) (bool, string, error) {
 	arn := at.Extra[extraCanonicalARN]
 	if len(arn) != 1 {
@@ -24,7 +25,7 @@ func (a *Authenticator) Authorize(ctx context.Context, clusterID string, at cont
 		return false, "", nil
 	}
 	e, ok := a.Entries.AccessEntry(ctx, c.Scope, c.Name, arn[0])
-	if !ok || e.PrincipalID != "" && !slices.Equal(at.Extra[extraPrincipalID], []string{e.PrincipalID}) {
+	if id := at.Extra[extraPrincipalID]; !ok || len(id) != 1 || !e.madeFor(id[0]) {
 		return false, "", nil
 	}
 	for _, assoc := range e.Policies {

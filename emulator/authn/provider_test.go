@@ -5,13 +5,17 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,8 +134,48 @@ func TestProviderAlgorithms(t *testing.T) {
 	if _, ok, _ := v.AuthenticateToken(t.Context(), text+"."+b64(append(x.FillBytes(make([]byte, 32)), y.FillBytes(make([]byte, 32))...))); ok {
 		t.Error("ES256 is accepted")
 	}
-	text, _ = signed(`{"alg":"none"}`)
-	if _, ok, _ := v.AuthenticateToken(t.Context(), text+"."); ok {
-		t.Error("an unsigned token is accepted")
+	for _, none := range []string{"none", "None", "NONE", ""} {
+		text, _ = signed(`{"alg":"` + none + `"}`)
+		if _, ok, _ := v.AuthenticateToken(t.Context(), text+"."); ok {
+			t.Errorf("an unsigned token is accepted: alg %q", none)
+		}
+	}
+	// The issuer's public key, which everybody has, as the secret of an HMAC.
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range [][]byte{der, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), key.N.Bytes(), nil} {
+		text, _ = signed(`{"alg":"HS256","kid":"r"}`)
+		mac := hmac.New(sha256.New, secret)
+		mac.Write([]byte(text))
+		if _, ok, _ := v.AuthenticateToken(t.Context(), text+"."+b64(mac.Sum(nil))); ok {
+			t.Error("HS256 is accepted")
+		}
+	}
+	// Keys that the token itself brings, or says where to fetch.
+	var asked atomic.Bool
+	evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Store(true) }))
+	t.Cleanup(evil.Close)
+	mine, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk := `{"kty":"RSA","alg":"RS256","kid":"mine","e":"AQAB","n":"` + b64(mine.N.Bytes()) + `"}`
+	for _, header := range []string{
+		`{"alg":"RS256","kid":"` + evil.URL + `/keys"}`, `{"alg":"RS256","kid":"../../../../dev/null"}`, `{"alg":"RS256","kid":"r"}`, `{"alg":"RS256"}`,
+		`{"alg":"RS256","kid":"mine","jku":"` + evil.URL + `"}`, `{"alg":"RS256","kid":"mine","x5u":"` + evil.URL + `"}`, `{"alg":"RS256","kid":"mine","jwk":` + jwk + `}`,
+	} {
+		text, sum := signed(header)
+		sig, err := rsa.SignPKCS1v15(rand.Reader, mine, crypto.SHA256, sum[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, _ := v.AuthenticateToken(t.Context(), text+"."+b64(sig)); ok {
+			t.Errorf("a token that brings its key is accepted: %s", header)
+		}
+	}
+	if asked.Load() {
+		t.Error("a token chose where keys are fetched from")
 	}
 }

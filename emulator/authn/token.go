@@ -36,12 +36,7 @@ func formatError(format string, args ...any) error {
 	return fmt.Errorf("input token was not properly formatted: "+format, args...)
 }
 
-// decodeToken returns the STS request that a token stands for.
-//
-// The host is whatever the token says. EKS takes STS's own names only, for it
-// sends the request there; a client of ours may have presigned it for the
-// emulator's endpoint or for AWS's, and either way it goes nowhere: the host is
-// but a part of what was signed.
+// decodeToken returns the STS request that a token stands for, to whatever host.
 func decodeToken(token string) (*http.Request, error) {
 	if len(token) > maxToken {
 		return nil, formatError("token is too large")
@@ -112,6 +107,9 @@ func checkParameters(q url.Values) error {
 func (a *Authenticator) verify(ctx context.Context, c Cluster, token string) (principal, error) {
 	r, err := decodeToken(token)
 	if err != nil {
+		return principal{}, err
+	}
+	if err := a.checkHost(r.URL, c); err != nil {
 		return principal{}, err
 	}
 	// The cluster's own name, whatever the client meant: a token for another

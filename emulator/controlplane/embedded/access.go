@@ -35,7 +35,7 @@ const (
 )
 
 // AWSTokenPrefix begins the tokens of aws eks get-token. Others that are asked
-// about are of OIDC identity providers.
+// about are of OIDC identity providers, or of nobody.
 const AWSTokenPrefix = "k8s-aws-v1."
 
 // TokenQuestion asks whose token it is.
@@ -111,7 +111,7 @@ func (s *accessServer) authenticate(w http.ResponseWriter, r *http.Request) {
 	case errors.As(err, &denied):
 		s.signed(denied.Extra)
 		s.line("warning", "access denied", "arn", first(denied.Extra["canonicalArn"]), "error", denied.Reason)
-	case err == nil && !strings.HasPrefix(q.Token, AWSTokenPrefix): // not the authenticator's business on EKS
+	case ok && err == nil && !strings.HasPrefix(q.Token, AWSTokenPrefix): // an identity provider's is not the authenticator's business on EKS
 	case err != nil:
 		s.line("error", "could not authenticate", "error", err.Error())
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -120,7 +120,7 @@ func (s *accessServer) authenticate(w http.ResponseWriter, r *http.Request) {
 		s.signed(id.Extra)
 		s.line("info", "access granted", "arn", first(id.Extra["canonicalArn"]), "groups", fmt.Sprint(id.Groups), "uid", id.UID, "username", id.Username)
 	default:
-		s.line("warning", "access denied", "error", "input token was not properly formatted")
+		s.line("warning", "access denied", "error", fmt.Sprintf("input token was not properly formatted: token is missing expected %q prefix", AWSTokenPrefix))
 	}
 	writeAnswer(w, TokenAnswer{OK: ok && err == nil, Identity: id})
 }

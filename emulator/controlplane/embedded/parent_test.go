@@ -222,6 +222,13 @@ func TestAuthenticatorLines(t *testing.T) {
 	if lines.Len() != 0 {
 		t.Errorf("it wrote %s", lines.String())
 	}
+	// One of nobody's is: its API server asks the webhook last.
+	s.auth = oneAnswer{}
+	s.authenticate(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, PathAuthenticate, strings.NewReader(`{"Token":"eyJ.x.y"}`)))
+	want := `level=warning msg="access denied" client="127.0.0.1:0" error="input token was not properly formatted: token is missing expected \"k8s-aws-v1.\" prefix" method=POST path=/authenticate` + "\n"
+	if !strings.HasSuffix(lines.String(), want) {
+		t.Errorf("of a token of nobody's: %s", lines.String())
+	}
 }
 
 type identified struct {

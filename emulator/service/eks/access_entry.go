@@ -189,7 +189,7 @@ func (s *Service) CreateAccessEntry(ctx context.Context, in *eks.CreateAccessEnt
 	if entryType == "" {
 		entryType = EntryStandard
 	}
-	if err := checkEntry(a, principal.ARN, entryType, in.Username, in.KubernetesGroups); err != nil {
+	if err := checkEntry(a, scope, principal.ARN, entryType, in.Username, in.KubernetesGroups); err != nil {
 		return nil, err
 	}
 	var e *AccessEntry
@@ -245,10 +245,14 @@ func (s *Service) entryPrincipal(ctx context.Context, a about, arn string) (Prin
 	return Principal{ARN: arn}, nil
 }
 
-func checkEntry(a about, principal, entryType string, username *string, groups []string) error {
+// checkEntry holds an entry in a scope's cluster to what its type allows.
+func checkEntry(a about, scope awsid.Scope, principal, entryType string, username *string, groups []string) error {
 	if _, node := nodeEntries[entryType]; node {
 		if !strings.Contains(principal, ":role/") {
 			return a.invalidParameter("The principalArn of an access entry of type %s must be an IAM role.", entryType)
+		}
+		if p, err := awsid.ParseARN(principal); err != nil || !p.SameAccount(scope) {
+			return a.invalidParameter("The principalArn of an access entry of type %s must be in the account of the cluster.", entryType)
 		}
 		if aws.ToString(username) != "" || len(groups) > 0 {
 			return a.invalidParameter("The username and kubernetesGroups cannot be specified for an access entry of type %s.", entryType)
@@ -341,7 +345,7 @@ func (s *Service) editEntry(ctx context.Context, cluster, principal *string, f f
 func (s *Service) UpdateAccessEntry(ctx context.Context, in *eks.UpdateAccessEntryInput, _ ...func(*eks.Options)) (*eks.UpdateAccessEntryOutput, error) {
 	e, err := s.editEntry(ctx, in.ClusterName, in.PrincipalArn, func(e *AccessEntry) error {
 		a := about{cluster: *in.ClusterName}
-		if err := checkEntry(a, *e.Resource.PrincipalArn, *e.Resource.Type, in.Username, in.KubernetesGroups); err != nil {
+		if err := checkEntry(a, e.Scope, *e.Resource.PrincipalArn, *e.Resource.Type, in.Username, in.KubernetesGroups); err != nil {
 			return err
 		}
 		if in.KubernetesGroups != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
@@ -107,16 +108,37 @@ func (v *session) scope() awsid.Scope {
 }
 
 // Key implements sigv4.Keys for temporary credentials. Expired ones are found:
-// the verifier tells them so.
-func (s *Service) Key(_ context.Context, partition, id string) (sigv4.Key, bool) {
+// the verifier tells them so. Those of a role or user that was deleted are not, as on
+// AWS, where they are InvalidClientTokenId from then on.
+func (s *Service) Key(ctx context.Context, partition, id string) (sigv4.Key, bool) {
 	v := sessions.Get(s.store, sessionScope, id)
-	if v == nil || v.scope().Partition() != partition {
+	if v == nil || v.scope().Partition() != partition || s.orphaned(ctx, v) {
 		return sigv4.Key{}, false
 	}
 	return sigv4.Key{
 		Secret: v.Secret, SessionToken: v.Token, Expires: v.Expires,
 		Caller: awsid.Caller{Scope: v.scope(), ARN: v.ARN, UserID: v.UserID, AccessKeyID: v.ID},
 	}, true
+}
+
+// orphaned tells whether the role or user behind the session is gone. A role that was
+// made again under the name is another one.
+func (s *Service) orphaned(ctx context.Context, v *session) bool {
+	a, err := awsid.ParseARN(v.ARN)
+	if err != nil {
+		return true
+	}
+	switch kind, rest, _ := strings.Cut(a.Resource, "/"); kind {
+	case "assumed-role":
+		name, _, _ := strings.Cut(rest, "/")
+		role, ok := s.iam.Role(ctx, v.scope(), name)
+		id, _, _ := strings.Cut(v.UserID, ":")
+		return !ok || id != role.ID
+	case "user":
+		e, ok := s.iam.Entity(ctx, v.scope(), v.ARN)
+		return !ok || e.ID != v.UserID
+	}
+	return false
 }
 
 func builtinKey(ctx context.Context, partition, id string) (sigv4.Key, bool) {

@@ -164,7 +164,9 @@ func TestStanding(t *testing.T) {
 		if code != "" {
 			in.SerialNumber, in.TokenCode = aws.String(device), &code
 		}
-		out, err := s.GetSessionToken(as(ctx, alice, account, "AKIAEXAMPLE"), in)
+		me := awsid.CallerFrom(as(ctx, alice, account, "AKIAEXAMPLE"))
+		me.UserID = "AIDAALICE"
+		out, err := s.GetSessionToken(awsid.WithCaller(ctx, me), in)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
@@ -27,6 +27,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	authorizerunion "k8s.io/apiserver/pkg/authorization/union"
+	apirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
@@ -34,9 +35,10 @@ import (
 )
 
 const (
-	// awsTokenTTL is how long an accepted token is not asked about again. Access
-	// that was taken away ends within it.
-	awsTokenTTL = 5 * time.Second
+	// tokenTTL is how long an accepted token is not asked about again. Access that
+	// was taken away ends within it: on EKS within minutes, here within the 5 s that a
+	// test may wait, with time to spare. Refusals are not kept.
+	tokenTTL = 2 * time.Second
 	// accessTimeout bounds a question, for an API server that hangs helps nobody.
 	accessTimeout = 10 * time.Second
 )
@@ -117,51 +119,59 @@ func (a *access) whose(ctx context.Context, token string) (*authenticator.Respon
 	}}, true, nil
 }
 
-// providerTokens asks about the tokens of OIDC identity providers: JWTs that the
-// cluster did not issue itself.
-type providerTokens struct {
-	*access
-	issuer string // the cluster's own
-}
+// otherTokens asks about every token that nothing else knew: it may be an OIDC
+// identity provider's, and if not, the authenticator's log has a line about it, as on
+// EKS, whose API servers ask the webhook last.
+type otherTokens struct{ *access }
 
-func (p providerTokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-	if iss := issuerOf(token); iss == "" || iss == p.issuer {
-		return nil, false, nil
+func (o otherTokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	if strings.HasPrefix(token, embedded.AWSTokenPrefix) {
+		return nil, false, nil // refused already
 	}
-	return p.whose(ctx, token)
-}
-
-// issuerOf reads a JWT's issuer without a look at its signature, empty for what is
-// no JWT.
-func issuerOf(token string) string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return ""
-	}
-	b, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		Issuer string `json:"iss"`
-	}
-	if json.Unmarshal(b, &claims) != nil {
-		return ""
-	}
-	return claims.Issuer
+	return o.whose(ctx, token)
 }
 
 // authenticator puts AWS tokens and the controllers' before what the API server
-// accepts anyway, and those of identity providers after it.
-func (a *access) authenticator(ids *controllerIdentities, issuer string, existing authenticator.Request) authenticator.Request {
-	aws := tokencache.New(a, false, awsTokenTTL, 0)
-	providers := tokencache.New(providerTokens{a, issuer}, false, awsTokenTTL, 0)
+// accepts anyway, and all others after it.
+func (a *access) authenticator(ids *controllerIdentities, existing authenticator.Request) authenticator.Request {
+	aws := tokencache.New(a, false, tokenTTL, 0)
+	others := tokencache.New(otherTokens{a}, false, tokenTTL, 0)
 	return authenticatorunion.New(
 		group.NewAuthenticatedGroupAdder(bearertoken.New(ids)),
-		group.NewAuthenticatedGroupAdder(bearertoken.New(aws)),
+		principals(group.NewAuthenticatedGroupAdder(bearertoken.New(aws))),
 		existing,
-		group.NewAuthenticatedGroupAdder(bearertoken.New(providers)),
+		group.NewAuthenticatedGroupAdder(bearertoken.New(others)),
 	)
+}
+
+// principal is a user whose AWS token came with the request. Whom somebody
+// impersonates is none, whatever extra fields are claimed for them: impersonation
+// forces RBAC on EKS (user guide, Associate access policies with access entries), and
+// the right to impersonate must not be one to take over any principal's policies.
+type principal struct{ user.Info }
+
+func principals(a authenticator.Request) authenticator.Request {
+	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+		res, ok, err := a.AuthenticateRequest(r)
+		if ok {
+			res = &authenticator.Response{Audiences: res.Audiences, User: principal{res.User}}
+		}
+		return res, ok, err
+	})
+}
+
+// policiesCount tells whether the policies of whom the attributes name count: they do
+// for the request's own principal, and for whom a SubjectAccessReview is about, which
+// only those may ask who are trusted to ask about anybody.
+func policiesCount(ctx context.Context, r authorizer.Attributes) bool {
+	if _, ok := r.GetUser().(principal); ok {
+		return true
+	}
+	review := func(resource string) bool {
+		return resource == "subjectaccessreviews" || resource == "localsubjectaccessreviews"
+	}
+	info, ok := apirequest.RequestInfoFrom(ctx)
+	return ok && info.APIGroup == authorizationv1.GroupName && review(info.Resource) && !review(r.GetResource())
 }
 
 // authorizer asks about EKS access policies what RBAC had no opinion on. They are
@@ -169,7 +179,7 @@ func (a *access) authenticator(ids *controllerIdentities, issuer string, existin
 func (a *access) authorizer(existing authorizer.Authorizer) authorizer.Authorizer {
 	ours := authorizer.AuthorizerFunc(func(ctx context.Context, r authorizer.Attributes) (authorizer.Decision, string, error) {
 		u := r.GetUser()
-		if u == nil || strings.HasPrefix(u.GetName(), "system:") {
+		if u == nil || strings.HasPrefix(u.GetName(), "system:") || !policiesCount(ctx, r) {
 			return authorizer.DecisionNoOpinion, "", nil
 		}
 		q := controlplane.Attributes{
@@ -191,6 +201,15 @@ func (a *access) authorizer(existing authorizer.Authorizer) authorizer.Authorize
 		return authorizer.DecisionNoOpinion, "", nil // a reason would end up in the client's error, unlike EKS's
 	})
 	return authorizerunion.New(existing, ours)
+}
+
+// unlisted is the access policies' part of a SelfSubjectRulesReview: `kubectl auth
+// can-i --list` does not show what they allow and warns so in the words of EKS's
+// authorization webhook.
+type unlisted struct{}
+
+func (unlisted) RulesFor(context.Context, user.Info, string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+	return nil, nil, true, errors.New("webhook authorizer does not support user rule resolution")
 }
 
 // controllerIdentities makes each controller of kube-controller-manager act as its

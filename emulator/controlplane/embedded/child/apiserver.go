@@ -18,6 +18,7 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/audit"
+	authorizerunion "k8s.io/apiserver/pkg/authorization/union"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/openapi"
@@ -195,8 +196,9 @@ func (s *apiServer) config(opts options.CompletedOptions, plan embedded.Plan, ac
 	}
 	generic.AuditPolicyRuleEvaluator = s.audit
 	generic.EffectiveVersion = reportedVersion{generic.EffectiveVersion, plan.GitVersion}
-	generic.Authentication.Authenticator = access.authenticator(s.controllers, plan.Issuer, generic.Authentication.Authenticator)
+	generic.Authentication.Authenticator = access.authenticator(s.controllers, generic.Authentication.Authenticator)
 	generic.Authorization.Authorizer = access.authorizer(generic.Authorization.Authorizer)
+	generic.RuleResolver = authorizerunion.NewRuleResolvers(generic.RuleResolver, unlisted{})
 	generic.AuditBackend = audit.Union(generic.AuditBackend, newDeprecatedUses(access))
 	if seeded {
 		// They poll for a second and create the same objects one by one.

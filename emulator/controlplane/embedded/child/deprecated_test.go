@@ -2,7 +2,6 @@ package child
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -65,24 +64,4 @@ func TestDeprecatedUses(t *testing.T) {
 	if d.Shutdown(); len(reports[1]) != maxReported {
 		t.Errorf("%d clients are kept, want %d", len(reports[1]), maxReported)
 	}
-}
-
-func TestIssuerOf(t *testing.T) {
-	payload := func(s string) string { return "h." + base64.RawURLEncoding.EncodeToString([]byte(s)) + ".s" }
-	for token, want := range map[string]string{
-		payload(`{"iss":"https://i"}`): "https://i", payload(`{}`): "", payload(`[]`): "", "a.b": "", "a.***.c": "", "": "", payload(`{"iss":1}`): "",
-	} {
-		if got := issuerOf(token); got != want {
-			t.Errorf("%q: %q, want %q", token, got, want)
-		}
-	}
-}
-
-func FuzzIssuerOf(f *testing.F) {
-	f.Add("a.e30.b")
-	f.Fuzz(func(t *testing.T, token string) {
-		if issuerOf(token) != "" && strings.Count(token, ".") != 2 {
-			t.Errorf("%q has an issuer", token)
-		}
-	})
 }
