@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/gateway"
+	"github.com/ekslocal/ekslocal/emulator/gateway/enforce"
 	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
@@ -35,6 +36,9 @@ type Config struct {
 	// AuthMode is "strict" (default) or "lax": unknown access keys from this machine
 	// are then the account's root.
 	AuthMode string
+	// IAM is "enforce" (default), "audit" or "off": what becomes of AWS calls that IAM
+	// would refuse.
+	IAM string
 	// SimulatedWebhooks is "skip" (default) or "fail".
 	SimulatedWebhooks string
 	// Fsync makes every write survive a power cut (docs/adr/0002-durability.md).
@@ -59,6 +63,7 @@ type Config struct {
 	Log        *slog.Logger
 	Clock      clock.WithTicker
 
+	iam      enforce.Mode  // complete: IAM
 	timing   timing.Timing // complete: Timing and TimeScale
 	upstream *url.URL      // complete: Upstream
 }
@@ -89,6 +94,9 @@ func (c *Config) complete() error {
 		return fmt.Errorf("--auth can be strict or lax, not %q", c.AuthMode)
 	}
 	var err error
+	if c.iam, err = enforce.ParseMode(c.IAM); err != nil {
+		return err
+	}
 	if c.timing, err = timing.New(c.Timing, c.TimeScale); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 	"github.com/ekslocal/ekslocal/emulator/gateway"
+	"github.com/ekslocal/ekslocal/emulator/gateway/enforce"
 	"github.com/ekslocal/ekslocal/emulator/hold"
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 	"github.com/ekslocal/ekslocal/emulator/ips"
@@ -76,6 +77,7 @@ type Emulator struct {
 	pods        *ipamd.Pools
 	ips         *ips.Reporter
 	loops       loops
+	gate        *enforce.Gate
 	gateway     *gateway.Gateway
 	ca          []byte
 
@@ -145,7 +147,8 @@ func (e *Emulator) openStore(ctx, life context.Context) (err error) {
 
 func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Quotas: e.cfg.Quotas})
-	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}})
+	e.gate = enforce.New(enforce.Config{Mode: e.cfg.iam, Callers: callers{e}, Directory: e.directory, Hosts: e.cfg.certHosts(), Clock: e.cfg.Clock, Log: e.log})
+	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}, Gate: e.gate})
 	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
 	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
@@ -232,7 +235,7 @@ func (e *Emulator) serve(_, _ context.Context) error {
 		caller = hold.New(e.store, e.cfg.Clock, e.stop)
 	}
 	e.gateway, err = gateway.New(gateway.Config{
-		Caller: caller, Upstream: e.cfg.upstream, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
+		Caller: caller, Authorizer: e.gate, Upstream: e.cfg.upstream, Services: services, Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log, Version: e.cfg.Version, Lax: e.cfg.AuthMode == "lax",
 		Collectors: []prometheus.Collector{ips.NewCollector(e.ips)},
 		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		Routes: func(r *mux.Router) {

@@ -42,6 +42,8 @@ type Status struct {
 	// DataDir is where the state is kept; an ephemeral emulator deletes it.
 	DataDir   string `json:"dataDir"`
 	Ephemeral bool   `json:"ephemeral"`
+	// IAM is what becomes of AWS calls that IAM would refuse: enforce, audit or off.
+	IAM string `json:"iam"`
 	// MemoryBytes is the daemon's own resident memory, without the clusters'.
 	MemoryBytes int64     `json:"memoryBytes"`
 	Store       Store     `json:"store"`

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 
 	"github.com/gorilla/mux"
 
@@ -21,6 +22,8 @@ type Emulator interface {
 	// AddressUse's error for a query that fits nothing is an *api.Error.
 	AddressUse(ctx context.Context, q api.AddressQuery) (api.AddressUse, error)
 	SubnetHoldings(ctx context.Context, subnet string) (api.SubnetHoldings, error)
+	// Decisions' error for a query that is none is an *api.Error.
+	Decisions(ctx context.Context, q api.DecisionQuery) (api.Decisions, error)
 	// CA returns PEM.
 	CA(ctx context.Context) ([]byte, error)
 	// Reset deletes everything and returns when it is gone.
@@ -44,6 +47,7 @@ func Register(r *mux.Router, emu Emulator, log *slog.Logger) {
 	s.HandleFunc("/status", h.status).Methods(http.MethodGet)
 	s.HandleFunc("/ips", h.ips).Methods(http.MethodGet)
 	s.HandleFunc("/ips/{subnet}", h.holdings).Methods(http.MethodGet)
+	s.HandleFunc("/iam/decisions", h.decisions).Methods(http.MethodGet)
 	s.HandleFunc("/ca", h.ca).Methods(http.MethodGet)
 	s.HandleFunc("/reset", h.intended(h.reset)).Methods(http.MethodPost)
 	s.HandleFunc("/stop", h.intended(h.stop)).Methods(http.MethodPost)
@@ -101,6 +105,35 @@ func (h *handler) holdings(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.answer(w, http.StatusOK, held)
+}
+
+func (h *handler) decisions(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	q := api.DecisionQuery{Principal: v.Get("principal"), Action: v.Get("action")}
+	var errs [3]error
+	for i, p := range []struct {
+		name string
+		read func(string) error
+	}{
+		{"denied", func(s string) (err error) { q.Denied, err = strconv.ParseBool(s); return err }},
+		{"limit", func(s string) (err error) { q.Limit, err = strconv.Atoi(s); return err }},
+		{"after", func(s string) (err error) { q.After, err = strconv.ParseUint(s, 10, 64); return err }},
+	} {
+		if s := v.Get(p.name); s != "" {
+			errs[i] = p.read(s)
+		}
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		h.fail(w, &api.Error{StatusCode: http.StatusBadRequest, Code: "BadQuery", Message: err.Error()})
+		return
+	}
+	d, err := h.emu.Decisions(r.Context(), q)
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	d.Decisions = orEmpty(d.Decisions)
+	h.answer(w, http.StatusOK, d)
 }
 
 func orEmpty[T any](s []T) []T {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ type fake struct {
 	use     api.AddressUse
 	held    api.SubnetHoldings
 	subnet  string
+	decided api.Decisions
+	asked   api.DecisionQuery
 	query   api.AddressQuery
 	err     error
 	reset   int
@@ -37,6 +40,10 @@ func (f *fake) AddressUse(_ context.Context, q api.AddressQuery) (api.AddressUse
 func (f *fake) SubnetHoldings(_ context.Context, subnet string) (api.SubnetHoldings, error) {
 	f.subnet = subnet
 	return f.held, f.err
+}
+func (f *fake) Decisions(_ context.Context, q api.DecisionQuery) (api.Decisions, error) {
+	f.asked = q
+	return f.decided, f.err
 }
 func (f *fake) CA(context.Context) ([]byte, error) { return []byte("PEM"), f.err }
 func (f *fake) Reset(context.Context) error        { f.reset++; return f.err }
@@ -117,6 +124,38 @@ func TestAddressUse(t *testing.T) {
 	var refused *api.Error
 	if _, err = api.NewClient(s.URL, nil).AddressUse(t.Context(), q); !errors.As(err, &refused) || cmp.Diff(f.err, error(refused)) != "" {
 		t.Errorf("an unknown cluster: %v", err)
+	}
+}
+
+func TestDecisions(t *testing.T) {
+	f := &fake{decided: api.Decisions{Mode: "enforce", Last: 7, Decisions: []api.Decision{{
+		Number: 7, Time: time.Unix(1700000000, 0).UTC(), RequestID: "r", Operation: "eks:CreateCluster", Principal: "arn:aws:iam::111122223333:user/alice",
+		Action: "iam:PassRole", Resource: "arn:aws:iam::111122223333:role/eks", Reason: "because", By: []string{"s"},
+		NearMisses: []api.NearMiss{{Statement: "s", Condition: "c", Given: []string{"g"}}},
+		Remedies:   []api.Remedy{{AddTo: "a policy of user/alice", Statement: []byte(`{"Effect":"Allow"}`)}}, Context: map[string][]string{"k": {"v"}},
+	}}}}
+	s := serve(t, f)
+	q := api.DecisionQuery{Denied: true, Principal: "a&b=c", Action: "eks:*", Limit: 5, After: 2}
+	got, err := api.NewClient(s.URL, nil).Decisions(t.Context(), q)
+	// Within an indented answer the statement is indented, too.
+	for i := range got.Decisions {
+		got.Decisions[i].Remedies[0].Statement = []byte(strings.Join(strings.Fields(string(got.Decisions[i].Remedies[0].Statement)), ""))
+	}
+	if d := cmp.Diff(&f.decided, got); d != "" || err != nil || f.asked != q {
+		t.Errorf("Decisions: %v, asked for %+v\n%s", err, f.asked, d)
+	}
+	if _, err := api.NewClient(s.URL, nil).Decisions(t.Context(), api.DecisionQuery{}); err != nil || f.asked != (api.DecisionQuery{}) {
+		t.Errorf("without a query: %v, asked for %+v", err, f.asked)
+	}
+	for _, bad := range []string{"limit=x", "after=-1", "denied=maybe"} {
+		resp, err := http.Get(s.URL + "/_ekslocal/iam/decisions?" + bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %s", bad, resp.Status)
+		}
 	}
 }
 

@@ -127,6 +127,8 @@ func (g *Gateway) refuse(x *exchange, err error) error {
 		out.code, out.status = jsonAuthCodes[e.Code], http.StatusBadRequest
 	}
 	switch {
+	case x.caller.ARN != "":
+		// The key is known: its user or role is gone.
 	case e.Code == sigv4.CodeUnknownKey:
 		out.message += hintKey
 	case e.Canonical != "" && x.auth != nil:

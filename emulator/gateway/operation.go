@@ -12,6 +12,7 @@ import (
 // Call is an operation about to be run.
 type Call struct {
 	Service   string // wire.Model.ID
+	Protocol  wire.Protocol
 	Operation string
 	Caller    awsid.Caller
 	Input     any // *<SDK package>.<Operation>Input
@@ -19,8 +20,16 @@ type Call struct {
 
 // Authorizer decides whether callers may do what they ask for.
 type Authorizer interface {
-	// Authorize returns nil, or the service's AccessDenied error.
+	// Authorize returns nil, or the service's AccessDenied error. A *sigv4.Error is
+	// worded as one of authentication is: whose credentials these are is gone.
 	Authorize(ctx context.Context, c Call) error
+}
+
+// ForeignAuthorizer is an Authorizer that can judge requests for services that are not
+// here, before they go to the upstream.
+type ForeignAuthorizer interface {
+	// AuthorizeForeign judges a request by its head: its body is not read.
+	AuthorizeForeign(ctx context.Context, caller awsid.Caller, service string, r *http.Request) error
 }
 
 // Faults makes operations slow or fail on purpose.
@@ -39,7 +48,7 @@ type Caller interface {
 var ErrDropped = errors.New("connection dropped")
 
 func (x *exchange) asCall() Call {
-	return Call{Service: x.serviceID(), Operation: x.op.Name, Caller: x.caller, Input: x.input}
+	return Call{Service: x.serviceID(), Protocol: x.service.Model().Protocol, Operation: x.op.Name, Caller: x.caller, Input: x.input}
 }
 
 func (g *Gateway) decode(x *exchange) (err error) {
@@ -52,7 +61,11 @@ func (g *Gateway) authorize(x *exchange) error {
 	if g.cfg.Authorizer == nil {
 		return nil
 	}
-	return g.cfg.Authorizer.Authorize(x.ctx, x.asCall())
+	err := g.cfg.Authorizer.Authorize(x.ctx, x.asCall())
+	if err == nil {
+		return nil
+	}
+	return g.refuse(x, err)
 }
 
 func (g *Gateway) injectFault(x *exchange) error {

@@ -5,6 +5,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -346,5 +347,5 @@ func (c Condition) String() string {
 	if c.IfExists {
 		op += "IfExists"
 	}
-	return fmt.Sprintf("%s %s %q", op, c.Key, c.Values)
+	return fmt.Sprintf("%s %s %q", op, cmp.Or(c.name, c.Key), c.Values)
 }

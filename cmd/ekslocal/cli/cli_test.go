@@ -98,6 +98,12 @@ func (f *fake) AddressUse(_ context.Context, q admin.AddressQuery) (admin.Addres
 	}
 	return admin.AddressUse{Time: time.Unix(1700000000, 0).UTC()}, nil
 }
+func (f *fake) Decisions(_ context.Context, q admin.DecisionQuery) (admin.Decisions, error) {
+	if q.Denied {
+		return admin.Decisions{Mode: "enforce"}, nil
+	}
+	return decided, nil
+}
 func (f *fake) SubnetHoldings(context.Context, string) (admin.SubnetHoldings, error) {
 	return admin.SubnetHoldings{
 		SubnetUse: admin.SubnetUse{Account: "000000000000", VPC: "vpc-1", ID: "subnet-a", Zone: "us-east-1a", CIDR: "10.0.0.0/24", Size: 256, Free: 253},
@@ -168,6 +174,7 @@ func TestErrorsAreOneSentence(t *testing.T) {
 		{[]string{"start", "--listen", "4566"}, "ekslocal: --listen 4566 is not host:port, such as 127.0.0.1:4566\n"},
 		{[]string{"start", "--cluster-ports", "9-1"}, "ekslocal: --cluster-ports 9-1 is not a range of ports, such as 6500-6599\n"},
 		{[]string{"start", "--auth", "none"}, "ekslocal: --auth none is neither strict nor lax\n"},
+		{[]string{"start", "--iam", "on"}, "ekslocal: --iam on is none of enforce, audit and off\n"},
 		{[]string{"start", "--log-format", "xml"}, "ekslocal: --log-format xml is neither text nor json\n"},
 		{[]string{"start", "--log-level", "loud"}, "ekslocal: --log-level loud is not debug, info, warn or error\n"},
 		{[]string{"start", "--ephemeral", "--data-dir", "x"}, "ekslocal: --ephemeral keeps nothing, so --data-dir has no meaning with it: leave one out\n"},
@@ -197,7 +204,7 @@ func TestDefaultDataDir(t *testing.T) {
 		{nil, ""},
 	} {
 		a := &app{Program: Program{Getenv: func(k string) string { return tc.env[k] }}}
-		cfg, err := a.config(startFlags{listen: "127.0.0.1:0", ports: "1-2", auth: "lax", webhooks: "skip", logFormat: "json", logLevel: "info"}, &bytes.Buffer{})
+		cfg, err := a.config(startFlags{listen: "127.0.0.1:0", ports: "1-2", auth: "lax", iam: "audit", webhooks: "skip", logFormat: "json", logLevel: "info"}, &bytes.Buffer{})
 		if cfg.DataDir != tc.want || (err != nil) != (tc.want == "") {
 			t.Errorf("%v: %q, %v; want %q", tc.env, cfg.DataDir, err, tc.want)
 		}

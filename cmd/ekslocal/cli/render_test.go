@@ -12,7 +12,7 @@ func TestRenderStatus(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	base := admin.Status{
 		Version: "1.2.3", Endpoint: "http://127.0.0.1:4566", PID: 42, StartedAt: start, Uptime: 4000,
-		DataDir: "/home/me/.local/state/ekslocal/data", MemoryBytes: 150 << 20, Store: admin.Store{SizeBytes: 3_500_000, QuotaBytes: 8 << 30},
+		IAM: "enforce", DataDir: "/home/me/.local/state/ekslocal/data", MemoryBytes: 150 << 20, Store: admin.Store{SizeBytes: 3_500_000, QuotaBytes: 8 << 30},
 	}
 	full := base
 	full.Clusters = []admin.Cluster{

@@ -58,6 +58,7 @@ func renderStatus(w io.Writer, st *admin.Status) error {
 	}
 	fmt.Fprintf(w, "memory  %s: %s of its own, %s of control planes\n", size(total), size(st.MemoryBytes), size(total-st.MemoryBytes))
 	fmt.Fprintf(w, "state   %s in %s\n", size(st.Store.SizeBytes), kept)
+	fmt.Fprintf(w, "iam     %s\n", iamModes[st.IAM])
 	for _, alarm := range st.Store.Alarms {
 		fmt.Fprintf(w, "ALARM   %s\n", alarmText(alarm, st.Store))
 	}
@@ -82,6 +83,13 @@ func renderStatus(w io.Writer, st *admin.Status) error {
 			memory, age(now.Sub(c.CreatedAt)), endpoint}, "\t"))
 	}
 	return tw.Flush()
+}
+
+// iamModes says what --iam does.
+var iamModes = map[string]string{
+	"enforce": "enforced: `ekslocal iam trace` shows what it decided",
+	"audit":   "audited: what it would refuse is logged and let through",
+	"off":     "off: every known key may do everything",
 }
 
 func alarmText(alarm string, s admin.Store) string {

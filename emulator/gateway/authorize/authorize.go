@@ -5,6 +5,8 @@ package authorize
 import (
 	"embed"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -78,8 +80,16 @@ func Checks(service, operation string, caller awsid.Caller, input any, names Nam
 		return nil
 	}
 	e := evaluation{service: service, prefix: Prefix(service), sc: caller.Scope, caller: caller.ARN, input: input, names: names}
-	return e.checks(r)
+	out := e.checks(r)
+	for _, more := range r.more {
+		out = append(out, e.checks(more)...)
+	}
+	return out
 }
+
+// Itself tells whether the service asks IAM on its own: it knows more of the request
+// than there is in its input.
+func Itself(service, operation string) bool { return catalogue()[service][operation].itself }
 
 // evaluation is one request on its way through a row.
 type evaluation struct {
@@ -91,7 +101,6 @@ type evaluation struct {
 }
 
 func (e *evaluation) checks(r row) []Check {
-	requested := e.tags(r)
 	resources := e.resources(r)
 	action := r.operation
 	if r.action != "" {
@@ -99,20 +108,19 @@ func (e *evaluation) checks(r row) []Check {
 	}
 	var out []Check
 	for _, arn := range resources {
-		out = append(out, Check{e.prefix + ":" + action, arn, e.keys(r, arn, requested)})
+		out = append(out, Check{e.prefix + ":" + action, arn, e.keys(r, arn, e.tags(r, arn))})
 	}
-	if r.tagging != "" && len(requested) > 0 {
-		for _, arn := range resources {
-			// EC2 asks about what is made and not about what it is made in.
-			if e.service == "ec2" && !strings.HasSuffix(arn, "/*") {
-				continue
-			}
-			keys := e.keys(r, arn, requested)
-			if e.service == "ec2" {
-				keys["ec2:createaction"] = []string{r.operation}
-			}
-			out = append(out, Check{e.prefix + ":" + r.tagging, arn, keys})
+	for _, arn := range resources {
+		requested := e.tags(r, arn)
+		// EC2 asks about what is made and not about what it is made in.
+		if r.tagging == "" || len(requested) == 0 || e.service == "ec2" && !strings.HasSuffix(arn, "/*") {
+			continue
 		}
+		keys := e.keys(r, arn, requested)
+		if e.service == "ec2" {
+			keys["ec2:createaction"] = []string{r.operation}
+		}
+		out = append(out, Check{e.prefix + ":" + r.tagging, arn, keys})
 	}
 	for _, p := range r.passed {
 		for _, role := range values(e.input, p.path) {
@@ -138,6 +146,12 @@ func (e *evaluation) keys(r row, arn string, requested map[string]string) map[st
 			collectTags(e.input, k.path, m)
 			for name, v := range m {
 				keys[prefix+strings.ToLower(name)] = []string{v}
+			}
+		} else if path, ok := strings.CutSuffix(k.path, "|keys"); ok {
+			m := map[string]string{}
+			collectTags(e.input, path, m)
+			if len(m) > 0 {
+				keys[k.name] = slices.Sorted(maps.Keys(m))
 			}
 		} else if v := values(e.input, k.path); len(v) > 0 {
 			keys[k.name] = v
@@ -167,11 +181,23 @@ func (e *evaluation) passRole(role string, p passPath) (Check, bool) {
 	return Check{"iam:PassRole", arn, map[string][]string{passedTo: {p.service}}}, arn != ""
 }
 
-// tags are those that the request sets.
-func (e *evaluation) tags(r row) map[string]string {
+// tags are those that the request sets on a resource. EC2's say what kind of resource
+// they are for.
+func (e *evaluation) tags(r row, arn string) map[string]string {
 	out := map[string]string{}
 	for _, path := range r.tags {
-		collectTags(e.input, path, out)
+		specs, ok := strings.CutSuffix(path, ".Tags")
+		if !ok {
+			collectTags(e.input, path, out)
+			continue
+		}
+		made := strings.HasSuffix(arn, "/*")
+		visit(reflect.ValueOf(e.input), strings.Split(specs, "."), func(spec reflect.Value) {
+			kind := fmt.Sprint(spec.FieldByName("ResourceType").Interface())
+			if kind == "" && made || kind != "" && strings.Contains(arn, ":"+kind+"/") {
+				collectTags(spec.Interface(), "Tags", out)
+			}
+		})
 	}
 	return out
 }
@@ -181,8 +207,8 @@ func (e *evaluation) tags(r row) map[string]string {
 func (e *evaluation) resources(r row) []string {
 	var out []string
 	for _, t := range r.resources {
-		for _, filled := range fill(e.input, t) {
-			if arn := e.complete(filled); !slices.Contains(out, arn) {
+		for _, arn := range e.filled(t) {
+			if !slices.Contains(out, arn) {
 				out = append(out, arn)
 			}
 		}
@@ -196,10 +222,32 @@ func (e *evaluation) resources(r row) []string {
 	return out
 }
 
+// filled are the ARNs of one template.
+func (e *evaluation) filled(template string) []string {
+	var out []string
+	for _, f := range fill(e.input, template) {
+		arn := e.complete(f)
+		// KMS's keys may be named by the ARN of an alias.
+		if _, alias, ok := strings.Cut(arn, ":alias/"); ok && strings.HasPrefix(template, "key/") && e.names != nil {
+			if a, err := awsid.ParseARN(arn); err == nil {
+				if key := e.names.ARN(a.Scope(), e.prefix, "key/alias/"+alias); key != "" {
+					arn = key
+				}
+			}
+		}
+		out = append(out, arn)
+	}
+	return out
+}
+
 // complete makes an ARN of a filled template.
 func (e *evaluation) complete(filled string) string {
 	if filled == "*" || strings.HasPrefix(filled, "arn:") {
 		return filled
+	}
+	if rest, ok := strings.CutPrefix(filled, "//"); ok { // of another account, perhaps
+		account, rest, _ := strings.Cut(rest, "/")
+		return awsid.Scope{Account: account, Region: e.sc.Region}.ARN(e.prefix, rest)
 	}
 	if service, rest, ok := strings.Cut(filled, "!"); ok { // of another service, or none of the account's
 		if rest, ok := strings.CutPrefix(rest, "!"); ok {

@@ -60,25 +60,27 @@ func TestCatalogue(t *testing.T) {
 				continue
 			}
 			in := m.Type.In(2)
-			var paths []string
-			for _, res := range r.resources {
-				for _, p := range member.FindAllStringSubmatch(res, -1) {
-					paths = append(paths, p[1])
+			for _, r := range append(r.more, r) {
+				var paths []string
+				for _, res := range r.resources {
+					for _, p := range member.FindAllStringSubmatch(res, -1) {
+						paths = append(paths, p[1])
+					}
 				}
-			}
-			for _, k := range r.keys {
-				paths = append(paths, k.path)
-			}
-			for _, p := range r.passed {
-				paths = append(paths, p.path)
-			}
-			for _, p := range append(paths, r.tags...) {
-				if !has(in, strings.Split(p, ".")) {
-					t.Errorf("%s:%s has no member %s", service, op, p)
+				for _, k := range r.keys {
+					paths = append(paths, strings.TrimSuffix(k.path, "|keys"))
 				}
-			}
-			if !r.free && len(r.resources) == 0 {
-				t.Errorf("%s:%s is about nothing", service, op)
+				for _, p := range r.passed {
+					paths = append(paths, p.path)
+				}
+				for _, p := range append(paths, r.tags...) {
+					if !has(in, strings.Split(p, ".")) {
+						t.Errorf("%s:%s has no member %s", service, op, p)
+					}
+				}
+				if !r.free && len(r.resources) == 0 {
+					t.Errorf("%s:%s is about nothing", service, op)
+				}
 			}
 		}
 	}
@@ -127,7 +129,7 @@ func (names) ARN(_ awsid.Scope, service, resource string) string {
 	switch service + " " + resource {
 	case "iam role/ops", "iam instance-profile/ops/role":
 		return "arn:aws:iam::111122223333:role/team/ops"
-	case "kms key/alias/a":
+	case "kms key/alias/a": // by its name, or by its ARN
 		return "arn:aws:kms:us-east-1:111122223333:key/1"
 	}
 	return ""
@@ -211,8 +213,20 @@ func TestChecks(t *testing.T) {
 			{"ssm:GetParameters", "arn:aws:ssm:us-east-1:111122223333:parameter/a/b", keys{}}, {"ssm:GetParameters", "arn:aws:ssm:us-east-1:111122223333:parameter/c", keys{}},
 		}},
 		{"ssm", "AddTagsToResource", &ssm.AddTagsToResourceInput{ResourceId: aws.String("c"), Tags: []ssmtypes.Tag{{Key: aws.String("team"), Value: aws.String("a")}}}, []Check{{"ssm:AddTagsToResource", "arn:aws:ssm:us-east-1:111122223333:parameter/c", tag}}},
-		{"kms", "Encrypt", &kms.EncryptInput{KeyId: aws.String("alias/a"), EncryptionContext: map[string]string{"Team": "a"}}, []Check{{"kms:Encrypt", "arn:aws:kms:us-east-1:111122223333:key/1", keys{"kms:encryptioncontext:team": {"a"}}}}},
+		{"kms", "Encrypt", &kms.EncryptInput{KeyId: aws.String("alias/a"), EncryptionContext: map[string]string{"Team": "a"}}, []Check{{"kms:Encrypt", "arn:aws:kms:us-east-1:111122223333:key/1", keys{"kms:encryptioncontext:team": {"a"}, "kms:encryptioncontextkeys": {"Team"}}}}},
+		{"kms", "ReEncrypt", &kms.ReEncryptInput{
+			SourceKeyId: aws.String("arn:aws:kms:us-east-1:111122223333:alias/a"), SourceEncryptionContext: map[string]string{"from": "x"},
+			DestinationKeyId: aws.String("2"), DestinationEncryptionContext: map[string]string{"to": "y"},
+		}, []Check{
+			{"kms:ReEncryptTo", "arn:aws:kms:us-east-1:111122223333:key/2", keys{"kms:encryptioncontext:to": {"y"}, "kms:encryptioncontextkeys": {"to"}}},
+			{"kms:ReEncryptFrom", "arn:aws:kms:us-east-1:111122223333:key/1", keys{"kms:encryptioncontext:from": {"x"}, "kms:encryptioncontextkeys": {"from"}}},
+		}},
+		{"kms", "ReEncrypt", &kms.ReEncryptInput{DestinationKeyId: aws.String("2")}, []Check{
+			{"kms:ReEncryptTo", "arn:aws:kms:us-east-1:111122223333:key/2", keys{}}, {"kms:ReEncryptFrom", "*", keys{}},
+		}},
 		{"sqs", "SendMessageBatch", &sqs.SendMessageBatchInput{QueueUrl: aws.String("http://127.0.0.1:4566/111122223333/q")}, []Check{{"sqs:SendMessage", "arn:aws:sqs:us-east-1:111122223333:q", keys{}}}},
+		{"sqs", "SendMessage", &sqs.SendMessageInput{QueueUrl: aws.String("http://127.0.0.1:4566/444455556666/q")}, []Check{{"sqs:SendMessage", "arn:aws:sqs:us-east-1:444455556666:q", keys{}}}},
+		{"sqs", "SendMessage", &sqs.SendMessageInput{QueueUrl: aws.String("q")}, []Check{{"sqs:SendMessage", "arn:aws:sqs:us-east-1:111122223333:q", keys{}}}},
 		{"logs", "PutLogEvents", &cloudwatchlogs.PutLogEventsInput{LogGroupName: aws.String("/g"), LogStreamName: aws.String("s")}, []Check{{"logs:PutLogEvents", "arn:aws:logs:us-east-1:111122223333:log-group:/g:log-stream:s", keys{}}}},
 		{"events", "DescribeRule", &eventbridge.DescribeRuleInput{Name: aws.String("r"), EventBusName: aws.String("bus")}, []Check{{"events:DescribeRule", "arn:aws:events:us-east-1:111122223333:rule/bus/r", keys{}}}},
 		{"events", "DescribeRule", &eventbridge.DescribeRuleInput{Name: aws.String("r")}, []Check{{"events:DescribeRule", "arn:aws:events:us-east-1:111122223333:rule/r", keys{}}}},

@@ -82,8 +82,14 @@ func fill(input any, template string) []string {
 
 // forms make of a member what its ARN has in its place.
 var forms = map[string]func(string) string{
-	// queue is the name at the end of a queue's URL.
-	"queue": func(v string) string { return v[strings.LastIndex(v, "/")+1:] },
+	// queue is the name at the end of a queue's URL, with the account before it.
+	"queue": func(v string) string {
+		rest, name, ok := cutLast(v, "/")
+		if _, account, ok2 := cutLast(rest, "/"); ok && ok2 && len(account) == 12 {
+			return "//" + account + "/" + name
+		}
+		return name
+	},
 	// parameter is a parameter's name without the slash that its ARN has anyway, and
 	// without version or label.
 	"parameter": func(v string) string {
@@ -122,6 +128,14 @@ var forms = map[string]func(string) string{
 	},
 	// url is an identity provider's URL without its scheme.
 	"url": func(v string) string { return strings.TrimPrefix(v, "https://") },
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return "", s, false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 // ec2Kinds are the kinds of EC2's resources by the prefixes of their ids.

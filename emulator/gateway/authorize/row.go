@@ -20,19 +20,26 @@ import (
 //	eks:key=Member.Member    a condition key of the request
 //	ec2:key@volume=Member    one that goes with a kind of resource only
 //	kms:context:*=Member     one for each key of a map
+//	kms:keys=Member|keys     the keys of a map
 //	tags=Tags                the tags that the request sets, map or list
 //	tagging=TagResource      what setting them needs besides
 //	pass=RoleArn:eks.amazonaws.com      a role that is handed to a service
 //	passprofile=Name:ec2.amazonaws.com  the role of an instance profile
+//	itself                   the service decides, by the policies of the resource too
 //	free                     nobody needs permission
+//
+// A line of an operation with a word after a slash, as in ReEncrypt/source, says what
+// it needs besides.
 type row struct {
 	operation, action string
 	free, self        bool
+	itself            bool
 	resources         []string
 	keys              []keyPath
 	tags              []string
 	tagging           string
 	passed            []passPath
+	more              []row
 }
 
 type keyPath struct{ name, only, path string }
@@ -49,16 +56,22 @@ func parse(text string) (map[string]row, error) {
 		if len(words) == 0 || strings.HasPrefix(line, "#") {
 			continue
 		}
-		r := row{operation: words[0]}
-		if _, dup := out[r.operation]; dup {
-			return nil, fmt.Errorf("line %d: %s is there twice", i+1, r.operation)
+		operation, besides, _ := strings.Cut(words[0], "/")
+		r := row{operation: operation}
+		first, dup := out[operation]
+		if dup != (besides != "") {
+			return nil, fmt.Errorf("line %d: %s is there twice, or not yet", i+1, words[0])
 		}
 		for _, w := range words[1:] {
 			if err := r.word(w); err != nil {
 				return nil, fmt.Errorf("line %d: %w", i+1, err)
 			}
 		}
-		out[r.operation] = r
+		if besides != "" {
+			first.more = append(first.more, r)
+			r = first
+		}
+		out[operation] = r
 	}
 	return out, nil
 }
@@ -70,6 +83,8 @@ func (r *row) word(w string) error {
 		r.free = true
 	case w == "self":
 		r.self = true
+	case w == "itself":
+		r.itself = true
 	case !assigned:
 		r.resources = append(r.resources, w)
 	case v == "":

@@ -22,6 +22,7 @@ type taggable interface {
 	absent(ids ...string) error
 	retag(tx *store.Tx, sc awsid.Scope, id string, f func([]types.Tag) ([]types.Tag, error)) (found bool, err error)
 	eachTagged(r store.Reader, sc awsid.Scope, f func(id string, tags []types.Tag))
+	tagsOf(r store.Reader, sc awsid.Scope, id string) (tags []types.Tag, found bool)
 }
 
 // taggables are the kinds that CreateTags finds by the prefix of an id.

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/policy"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -45,6 +46,7 @@ type Service struct {
 	log        *slog.Logger
 	principals Principals
 	access     Access
+	parsed     policy.Cache
 }
 
 // New returns the service.

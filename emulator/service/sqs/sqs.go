@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	iampolicy "github.com/ekslocal/ekslocal/emulator/policy"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
@@ -24,6 +25,8 @@ type Service struct {
 	clock clock.Clock
 	log   *slog.Logger
 	polls *polls
+
+	parsed iampolicy.Cache
 }
 
 // New returns the service.

@@ -18,8 +18,8 @@ import (
 
 const chainedLimit = time.Hour
 
-// AssumeRole implements the operation. The role's trust policy decides; whether
-// the caller's own policies allow the call is the gateway's to judge.
+// AssumeRole implements the operation. The role's trust policy and the caller's own
+// policies decide together, for each may make the other unnecessary.
 //
 // Unlike AWS the root of an account may assume roles: it is what `test`/`test`
 // is, and the trust policy is asked all the same.
@@ -76,7 +76,7 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 	for _, t := range in.Tags {
 		requested[*t.Key] = *t.Value
 	}
-	if err := s.trusts(role, v.ask(r, *in.RoleSessionName, requested, parent), v.actions("sts:AssumeRole", requested)...); err != nil {
+	if err := s.trusts(ctx, caller, role, v.ask(r, *in.RoleSessionName, requested, parent), v.actions("sts:AssumeRole", requested)...); err != nil {
 		return nil, err
 	}
 	life, err := lifetime(role, in.DurationSeconds, parent != nil && parent.RoleARN != "")
@@ -219,12 +219,14 @@ func optional(v string) *string {
 	return &v
 }
 
-// trusts asks the role's trust policy about each action.
-func (s *Service) trusts(role policy.Role, r policy.Request, actions ...string) error {
+// trusts asks about each action: the role's trust policy and, of a caller with
+// policies of its own, these.
+func (s *Service) trusts(ctx context.Context, caller awsid.Caller, role policy.Role, r policy.Request, actions ...string) error {
 	doc, err := s.parsed.Parse(role.Trust)
+	trust := policy.Policy{Name: "trust policy", ARN: role.ARN, Document: doc}
 	for _, a := range actions {
 		r.Action = a
-		if err != nil || doc.Evaluate(r) != policy.Allowed {
+		if err != nil || !s.gate.Judge(ctx, caller, trust, role.Account, r) {
 			return notAuthorized(principalName(r.Principal), a, role.ARN)
 		}
 	}
@@ -270,7 +272,7 @@ func (s *Service) ServiceSession(ctx context.Context, service, roleARN, sessionN
 	}
 	// Those that EKS gives to pods are transitive ("EKS Pod Identity ABAC").
 	v.Tags, v.Transitive = tags, slices.Sorted(maps.Keys(tags))
-	if err := s.trusts(role, v.ask(r, "", tags, nil), v.actions("sts:AssumeRole", tags)...); err != nil {
+	if err := s.trusts(ctx, awsid.Caller{}, role, v.ask(r, "", tags, nil), v.actions("sts:AssumeRole", tags)...); err != nil {
 		return nil, nil, err
 	}
 	creds, err := s.issue(ctx, v, min(life, max(role.MaxSession, time.Hour)))

@@ -45,6 +45,20 @@ type KeySource interface {
 	SigningKeys(ctx context.Context, issuer string) (map[string]crypto.PublicKey, error)
 }
 
+// Gate decides whether somebody gets a session of a role: by all policies that stand
+// for and against it.
+type Gate interface {
+	// Judge is asked by the role's trust policy; owner is the role's account.
+	Judge(ctx context.Context, caller awsid.Caller, trust policy.Policy, owner string, r policy.Request) bool
+}
+
+// trustAlone is the Gate of those who do not enforce IAM.
+type trustAlone struct{}
+
+func (trustAlone) Judge(_ context.Context, _ awsid.Caller, trust policy.Policy, _ string, r policy.Request) bool {
+	return trust.Evaluate(r) == policy.Allowed
+}
+
 // Config is what the service is made from.
 type Config struct {
 	Store *store.Store
@@ -54,6 +68,8 @@ type Config struct {
 	IAM Directory
 	// Keys may be nil: no web identity can be verified then.
 	Keys KeySource
+	// Gate nil asks the trust policy alone.
+	Gate Gate
 }
 
 // Service implements STS's operations with the signatures of the SDK's client.
@@ -63,6 +79,7 @@ type Service struct {
 	log   *slog.Logger
 	iam   Directory
 	keys  KeySource
+	gate  Gate
 
 	parsed policy.Cache
 
@@ -78,7 +95,10 @@ func New(c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: c.Store, clock: c.Clock, log: c.Log, iam: c.IAM, keys: c.Keys}
+	if c.Gate == nil {
+		c.Gate = trustAlone{}
+	}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, iam: c.IAM, keys: c.Keys, gate: c.Gate}
 }
 
 // GetCallerIdentity implements the operation. It needs no permission at all.

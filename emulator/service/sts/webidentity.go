@@ -46,7 +46,7 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	}
 	v.Provider, v.SourceIdentity = provider.ARN, token.claims.SourceIdentity
 	v.Tags, v.Transitive = token.claims.Tags.principal(), token.claims.Tags.transitive()
-	if err := s.trusts(role, v.ask(s.webQuestion(role, token, provider), *in.RoleSessionName, v.Tags, nil), v.actions("sts:AssumeRoleWithWebIdentity", v.Tags)...); err != nil {
+	if err := s.trusts(ctx, awsid.CallerFrom(ctx), role, v.ask(s.webQuestion(role, token, provider), *in.RoleSessionName, v.Tags, nil), v.actions("sts:AssumeRoleWithWebIdentity", v.Tags)...); err != nil {
 		return nil, refusal
 	}
 	packed, err := packedSize(v)
