@@ -113,6 +113,17 @@ func (v adminView) cluster(ctx context.Context, c *eks.Cluster) api.Cluster {
 	return out
 }
 
+// Sessions implements admin.Emulator.
+func (v adminView) Sessions(context.Context) api.Sessions {
+	out := api.Sessions{Time: v.cfg.Clock.Now()}
+	for _, s := range v.sts.Sessions() {
+		out.Sessions = append(out.Sessions, api.Session{
+			AccessKeyID: s.AccessKeyID, Account: s.Account, ARN: s.ARN, Operation: s.Operation, By: s.By, Issued: s.Issued, Expires: s.Until,
+		})
+	}
+	return out
+}
+
 // AddressUse implements admin.Emulator.
 func (v adminView) AddressUse(_ context.Context, q api.AddressQuery) (api.AddressUse, error) {
 	return v.ips.Report(q)

@@ -29,6 +29,12 @@ func (a admission) Admit(ctx context.Context, clusterID, path string, r *admissi
 			return nil, errors.New("the VPC resource controller does not run")
 		}
 		return lc.AdmitPodENI(ctx, clusterID, path, r)
+	case lifecycle.PodIdentityPath:
+		lc := a.e.loops.lifecycle()
+		if lc == nil {
+			return nil, errors.New("the pod identity webhook does not run")
+		}
+		return lc.AdmitPodIdentity(ctx, clusterID, r)
 	case lifecycle.FargateWebhookPath:
 	default:
 		return nil, fmt.Errorf("there is no webhook %q", path)

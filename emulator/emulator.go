@@ -33,6 +33,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/service/autoscaling"
 	"github.com/ekslocal/ekslocal/emulator/service/ec2"
 	"github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/service/eksauth"
 	"github.com/ekslocal/ekslocal/emulator/service/elb"
 	"github.com/ekslocal/ekslocal/emulator/service/elbv2"
 	"github.com/ekslocal/ekslocal/emulator/service/events"
@@ -65,6 +66,7 @@ type Emulator struct {
 	sts         *sts.Service
 	ec2         *ec2.Service
 	eks         *eks.Service
+	eksauth     *eksauth.Service
 	ssm         *ssm.Service
 	kms         *kms.Service
 	logs        *logs.Service
@@ -146,9 +148,11 @@ func (e *Emulator) openStore(ctx, life context.Context) (err error) {
 }
 
 func (e *Emulator) makeServices(_, life context.Context) (err error) {
-	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Quotas: e.cfg.Quotas})
+	iss := issuers{e, oidc.NewFetcher(nil)}
+	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Quotas: e.cfg.Quotas, Thumbprints: iss})
 	e.gate = enforce.New(enforce.Config{Mode: e.cfg.iam, Callers: callers{e}, Directory: e.directory, Hosts: e.cfg.certHosts(), Clock: e.cfg.Clock, Log: e.log})
-	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: issuers{e}, Gate: e.gate})
+	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: iss, Gate: e.gate})
+	e.eksauth = eksauth.New(eksauth.Config{Clock: e.cfg.Clock, Log: e.log, Clusters: associations{e}, Keys: iss, Sessions: podSessions{e.sts}})
 	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})
 	e.ssm = ssm.New(ssm.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})
 	e.logs = logs.New(logs.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Keys: e.kms})

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,6 +49,11 @@ func serverCertificate(dir string, hosts []string, now time.Time) (tls.Certifica
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return tls.Certificate{}, nil, fmt.Errorf("endpoint certificate: %w", err)
+	}
+	// With the authority in the chain, as EKS's issuers have it, whoever wants its
+	// thumbprint (Terraform's tls_certificate) finds it there.
+	if b, _ := pem.Decode(ca.Cert); b != nil {
+		pair.Certificate = append(pair.Certificate, b.Bytes)
 	}
 	return pair, ca.Cert, nil
 }

@@ -23,10 +23,15 @@ func (c callers) Standing(ctx context.Context, caller awsid.Caller) (policy.Subj
 	return c.e.sts.Standing(ctx, caller)
 }
 
+// Refuse implements enforce.Callers.
+func (c callers) Refuse(caller awsid.Caller, service, operation string) error {
+	return c.e.sts.Refuse(caller, service, operation)
+}
+
 // directory is the service that knows the resources of a name of IAM's.
 func (e *Emulator) directory(service string) enforce.Directory {
 	switch service {
-	case "eks":
+	case "eks", "eks-auth": // EKS Auth's resources are EKS's clusters
 		return e.eks
 	case "ec2":
 		return e.ec2

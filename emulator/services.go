@@ -6,6 +6,7 @@ import (
 	autoscalingapi "github.com/ekslocal/ekslocal/api/autoscaling"
 	ec2api "github.com/ekslocal/ekslocal/api/ec2"
 	eksapi "github.com/ekslocal/ekslocal/api/eks"
+	eksauthapi "github.com/ekslocal/ekslocal/api/eksauth"
 	elbapi "github.com/ekslocal/ekslocal/api/elb"
 	elbv2api "github.com/ekslocal/ekslocal/api/elbv2"
 	eventsapi "github.com/ekslocal/ekslocal/api/events"
@@ -28,6 +29,7 @@ func (e *Emulator) Services() ([]*wire.Service, error) {
 		impl  any
 	}{
 		{eksapi.Model(), e.eks},
+		{eksauthapi.Model(), e.eksauth},
 		{ec2api.Model(), e.ec2},
 		{iamapi.Model(), e.iam},
 		{stsapi.Model(), e.sts},

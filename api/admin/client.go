@@ -50,6 +50,13 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return &s, err
 }
 
+// Sessions asks for the temporary credentials that are good now.
+func (c *Client) Sessions(ctx context.Context) (*Sessions, error) {
+	var s Sessions
+	err := c.do(ctx, http.MethodGet, "/sessions", &s)
+	return &s, err
+}
+
 // CA returns the PEM of the certificate authority that signs the emulator's
 // endpoints and OIDC issuers.
 func (c *Client) CA(ctx context.Context) ([]byte, error) {

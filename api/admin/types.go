@@ -99,6 +99,28 @@ type IPs struct {
 	Total int `json:"total"`
 }
 
+// Sessions is the answer of GET /_ekslocal/sessions: the temporary credentials that
+// have not ended, without their secrets.
+type Sessions struct {
+	// Time is the emulator's own.
+	Time     time.Time `json:"time"`
+	Sessions []Session `json:"sessions"`
+}
+
+// Session is one set of temporary credentials.
+type Session struct {
+	AccessKeyID string `json:"accessKeyId"`
+	Account     string `json:"account"`
+	ARN         string `json:"arn"`
+	// Operation made the session: AssumeRole, AssumeRoleWithWebIdentity,
+	// AssumeRoleForPodIdentity, GetSessionToken or GetFederationToken.
+	Operation string `json:"operation"`
+	// By is who asked for it: an ARN, the subject of a token, or an AWS service.
+	By      string    `json:"by"`
+	Issued  time.Time `json:"issued"`
+	Expires time.Time `json:"expires"`
+}
+
 // Error is the body of every answer that is not 2xx.
 type Error struct {
 	// StatusCode is HTTP's; it is not in the body.

@@ -33,6 +33,7 @@ var services = []service{
 	{ID: "autoscaling", Namespace: "http://autoscaling.amazonaws.com/doc/", Times: "millis"},
 	{ID: "ec2", Namespace: "http://ec2.amazonaws.com/doc/", Times: "millis"},
 	{ID: "eks"},
+	{ID: "eksauth"},
 	{ID: "elb", Module: "elasticloadbalancing", Namespace: "http://elasticloadbalancing.amazonaws.com/doc/", Times: "millis"},
 	{ID: "elbv2", Module: "elasticloadbalancingv2", Namespace: "http://elasticloadbalancing.amazonaws.com/doc/", Times: "millis"},
 	{ID: "events", Module: "eventbridge"},
@@ -89,12 +90,7 @@ func generate(ctx context.Context, s service) (map[string][]byte, error) {
 	if err := readClient(m, t); err != nil {
 		return nil, err
 	}
-	if m.has("serializers.go") {
-		err = readQuery(m, t)
-	} else {
-		err = readSchemas(m, t)
-	}
-	if err != nil {
+	if err := read(m, t); err != nil {
 		return nil, err
 	}
 	if s.Namespace != "" {
@@ -115,6 +111,21 @@ func generate(ctx context.Context, s service) (map[string][]byte, error) {
 		return nil, err
 	}
 	return map[string][]byte{"wire.txt": text, "model.go": code}, nil
+}
+
+// read chooses the reader by what the module's code generator left.
+func read(m *module, t *table) error {
+	if !m.has("serializers.go") {
+		return readSchemas(m, t)
+	}
+	rest, err := isRESTJSON(m)
+	if err != nil {
+		return err
+	}
+	if rest {
+		return readRESTJSON(m, t)
+	}
+	return readQuery(m, t)
 }
 
 func write(path string, b []byte) error {

@@ -1,10 +1,16 @@
 package main
 
-// statuses are the HTTP statuses of query services' modelled errors that are
-// not 400, by the error's Go type. The SDK's query deserializers look only at
-// the code, so its modules do not say; these are from the services' published
-// API models.
+// statuses are the HTTP statuses of modelled errors that are not 400, by the
+// error's Go type, of services whose modules carry no schemas. The SDK's
+// deserializers look only at the code, so those modules do not say; these are
+// from the services' published API models.
 var statuses = map[string]map[string]int{
+	"eksauth": {
+		"InternalServerException":     500,
+		"ResourceNotFoundException":   404,
+		"ServiceUnavailableException": 503,
+		"ThrottlingException":         429,
+	},
 	"iam": {
 		"ConcurrentModificationException":        409,
 		"CredentialReportExpiredException":       410,

@@ -26,6 +26,9 @@ type fake struct {
 	decided api.Decisions
 	asked   api.DecisionQuery
 	query   api.AddressQuery
+	list    api.Sessions
+	pod     api.PodQuery
+	creds   api.PodCredentials
 	err     error
 	reset   int
 	stopped int
@@ -40,6 +43,11 @@ func (f *fake) AddressUse(_ context.Context, q api.AddressQuery) (api.AddressUse
 func (f *fake) SubnetHoldings(_ context.Context, subnet string) (api.SubnetHoldings, error) {
 	f.subnet = subnet
 	return f.held, f.err
+}
+func (f *fake) Sessions(context.Context) api.Sessions { return f.list }
+func (f *fake) PodCredentials(_ context.Context, q api.PodQuery) (*api.PodCredentials, error) {
+	f.pod = q
+	return &f.creds, f.err
 }
 func (f *fake) Decisions(_ context.Context, q api.DecisionQuery) (api.Decisions, error) {
 	f.asked = q
@@ -71,6 +79,11 @@ func TestClientAndHandlerAgree(t *testing.T) {
 	st, err := c.Status(t.Context())
 	if d := cmp.Diff(&f.status, st); d != "" || err != nil {
 		t.Errorf("Status: %v\n%s", err, d)
+	}
+	f.list = api.Sessions{Time: f.status.StartedAt, Sessions: []api.Session{{AccessKeyID: "ASIA1", Operation: "AssumeRole"}}}
+	list, err := c.Sessions(t.Context())
+	if d := cmp.Diff(&f.list, list); d != "" || err != nil {
+		t.Errorf("Sessions: %v\n%s", err, d)
 	}
 	if pem, err := c.CA(t.Context()); string(pem) != "PEM" || err != nil {
 		t.Errorf("CA = %q, %v", pem, err)
@@ -156,6 +169,28 @@ func TestDecisions(t *testing.T) {
 		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s", bad, resp.Status)
 		}
+	}
+}
+
+func TestPodCredentials(t *testing.T) {
+	f := &fake{creds: api.PodCredentials{
+		Pod: "cart", Steps: []api.CredentialStep{{Name: "sts", Outcome: api.StepRefused, Text: "x", Error: "AccessDenied", Mend: []string{"y"}}},
+		Identity: &api.CredentialIdentity{ARN: "arn", Policies: []string{"p"}}, Credentials: &api.Credentials{AccessKeyID: "ASIA1"},
+	}}
+	s := serve(t, f)
+	q := api.PodQuery{Cluster: "a&b", Namespace: "shop", Pod: "cart-1", Container: "app"}
+	got, err := api.NewClient(s.URL, nil).PodCredentials(t.Context(), q)
+	if d := cmp.Diff(&f.creds, got); d != "" || err != nil || f.pod != q {
+		t.Errorf("PodCredentials: %v, asked for %+v\n%s", err, f.pod, d)
+	}
+	// A web page cannot set the header, and so does not make a user's pods talk.
+	resp, err := http.Post(s.URL+"/_ekslocal/pods/shop/cart-1/credentials", "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("without the header: %s", resp.Status)
 	}
 }
 

@@ -210,7 +210,10 @@ type Authenticator interface {
 // clusters. Nothing listens there: API servers ask the Admitter instead.
 const AdmissionHost = "127.0.0.1:21362"
 
-// Admitter answers the admission webhooks at AdmissionHost.
+// PodIdentityHost is that of the pod identity webhook: EKS has two.
+const PodIdentityHost = "127.0.0.1:23443"
+
+// Admitter answers the admission webhooks at AdmissionHost and PodIdentityHost.
 type Admitter interface {
 	// Admit is asked on behalf of the webhook whose URL has the path. An error is one
 	// of calling the webhook, on which its failurePolicy decides.

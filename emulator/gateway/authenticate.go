@@ -16,9 +16,8 @@ import (
 // unsigned are the operations whose caller proves itself by a parameter. A
 // signature that comes along is verified all the same.
 var unsigned = map[string]bool{
-	"sts:AssumeRoleWithWebIdentity":    true,
-	"sts:AssumeRoleWithSAML":           true,
-	"eksauth:AssumeRoleForPodIdentity": true,
+	"sts:AssumeRoleWithWebIdentity": true,
+	"sts:AssumeRoleWithSAML":        true,
 }
 
 // authenticate finds out who calls, and puts it into the context.

@@ -244,5 +244,6 @@ func (l *Lifecycle) bootstrap(ctx context.Context, c *ekssvc.Cluster, rt *runtim
 			objs = append(objs, more...)
 		}
 	}
-	return rt.applier.apply(ctx, slices.Concat(objs, l.apiEndpoints(c), vpcResourceWebhooks()), true)
+	objs = slices.Concat(objs, l.apiEndpoints(c), vpcResourceWebhooks(), []unstructured.Unstructured{podIdentityWebhook()})
+	return rt.applier.apply(ctx, objs, true)
 }

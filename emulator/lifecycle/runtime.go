@@ -47,6 +47,7 @@ type runtime struct {
 	auth sync.Mutex
 
 	nodes     cache.SharedIndexInformer
+	accounts  cache.SharedIndexInformer // service accounts
 	workloads workloads
 	fargate   *fargateRuntime
 
@@ -146,6 +147,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	if rt.nodes, err = l.nodeInformer(rt); err != nil {
 		return nil, err
 	}
+	rt.accounts = accountInformer(rt.client)
 	if rt.podENIs, err = newPodENIs(l, rt, cfg); err != nil {
 		return nil, err
 	}
@@ -169,6 +171,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	})
 	wg.Go(func() { rt.followAWSAuth(ctx, func() { l.wakeInstances(rt) }) })
 	wg.Go(func() { rt.nodes.RunWithContext(ctx) })
+	wg.Go(func() { rt.accounts.RunWithContext(ctx) })
 	wg.Go(func() { rt.workloads.run(ctx) })
 	wg.Go(func() { rt.fargate.run(ctx) })
 	wg.Go(func() { rt.podENIs.run(ctx) })

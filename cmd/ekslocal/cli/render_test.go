@@ -32,6 +32,24 @@ func TestRenderStatus(t *testing.T) {
 	}
 }
 
+func TestRenderSessions(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	list := admin.Sessions{Time: now, Sessions: []admin.Session{
+		{AccessKeyID: "ASIAIOSFODNN7EXAMPLE", ARN: "arn:aws:sts::111122223333:assumed-role/ops/me", Operation: "AssumeRole",
+			By: "arn:aws:iam::111122223333:user/alice", Expires: now.Add(59 * time.Minute)},
+		{AccessKeyID: "ASIAI44QH8DHBEXAMPLE", ARN: "arn:aws:sts::111122223333:assumed-role/reader/pod", Operation: "AssumeRoleWithWebIdentity",
+			By: "system:serviceaccount:shop:cart", Expires: now.Add(5 * time.Hour)},
+	}}
+	var out, none bytes.Buffer
+	if err := renderSessions(&out, &list); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status-sessions.golden", out.Bytes())
+	if err := renderSessions(&none, &admin.Sessions{}); err != nil || none.String() != "No temporary credentials are good now.\n" {
+		t.Errorf("without sessions: %q, %v", none.String(), err)
+	}
+}
+
 func TestAge(t *testing.T) {
 	for _, tc := range []struct {
 		d    time.Duration

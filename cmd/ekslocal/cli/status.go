@@ -16,6 +16,7 @@ import (
 
 func (a *app) statusCommand() *cobra.Command {
 	var output string
+	var sessions bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the emulator, its clusters, nodes, pods, addresses and memory",
@@ -28,20 +29,52 @@ func (a *app) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if sessions {
+				return a.showSessions(cmd, c, output)
+			}
 			st, err := c.Status(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if output == "json" {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(st)
+				return printJSON(cmd.OutOrStdout(), st)
 			}
 			return renderStatus(cmd.OutOrStdout(), st)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().BoolVar(&sessions, "sessions", false, "show the temporary credentials that are good now: whose, how obtained, by whom")
 	return cmd
+}
+
+func (a *app) showSessions(cmd *cobra.Command, c *admin.Client, output string) error {
+	list, err := c.Sessions(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		return printJSON(cmd.OutOrStdout(), list)
+	}
+	return renderSessions(cmd.OutOrStdout(), list)
+}
+
+func renderSessions(w io.Writer, list *admin.Sessions) error {
+	if len(list.Sessions) == 0 {
+		_, err := fmt.Fprintln(w, "No temporary credentials are good now.")
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(tw, "ARN\tACCESS KEY\tOPERATION\tASKED BY\tEXPIRES IN")
+	for _, s := range list.Sessions {
+		fmt.Fprintln(tw, strings.Join([]string{s.ARN, s.AccessKeyID, s.Operation, s.By, age(s.Expires.Sub(list.Time))}, "\t"))
+	}
+	return tw.Flush()
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func renderStatus(w io.Writer, st *admin.Status) error {

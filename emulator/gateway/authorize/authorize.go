@@ -264,7 +264,7 @@ func (e *evaluation) arn(service, resource string) string {
 			return arn
 		}
 	}
-	if service == "iam" {
+	if service == "iam" || service == "sts" {
 		return e.sc.Global().ARN(service, resource)
 	}
 	return e.sc.ARN(service, resource)

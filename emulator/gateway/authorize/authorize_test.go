@@ -14,6 +14,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	"github.com/aws/aws-sdk-go-v2/service/eksauth"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -36,6 +37,7 @@ var clients = map[string]struct {
 	client  reflect.Type
 }{
 	"eks":         {"EKS", reflect.TypeFor[*eks.Client]()},
+	"eksauth":     {"EKS Auth", reflect.TypeFor[*eksauth.Client]()},
 	"ec2":         {"EC2", reflect.TypeFor[*ec2.Client]()},
 	"iam":         {"IAM", reflect.TypeFor[*iam.Client]()},
 	"sts":         {"STS", reflect.TypeFor[*sts.Client]()},

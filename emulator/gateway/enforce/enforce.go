@@ -46,6 +46,9 @@ type Callers interface {
 	// Standing is the caller with the policies of its own. It reports false if there is
 	// no such user or role any more.
 	Standing(ctx context.Context, caller awsid.Caller) (policy.Subject, policy.Policies, bool)
+	// Refuse answers an error for what the caller's kind of credentials is not good for,
+	// whatever policies say.
+	Refuse(caller awsid.Caller, service, operation string) error
 }
 
 // Directory knows the resources of one service.
@@ -92,6 +95,11 @@ func (g *Gate) Authorize(ctx context.Context, c gateway.Call) error {
 		return nil
 	case c.Caller.ARN == "":
 		return nil // unsigned: the operation finds out by its token
+	}
+	if err := g.Callers.Refuse(c.Caller, c.Service, c.Operation); err != nil && g.Mode == Enforce {
+		return err
+	}
+	switch {
 	case c.Caller.IsRoot() && !guarded[c.Service]:
 		return nil
 	}

@@ -67,6 +67,11 @@ func (w *world) Standing(ctx context.Context, c awsid.Caller) (policy.Subject, p
 	return w.sts.Standing(ctx, c)
 }
 
+// Refuse implements enforce.Callers.
+func (w *world) Refuse(c awsid.Caller, service, operation string) error {
+	return w.sts.Refuse(c, service, operation)
+}
+
 // everybody is every role there could be, trusting every service.
 type everybody struct{}
 

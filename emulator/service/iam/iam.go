@@ -3,6 +3,7 @@
 package iam
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -20,6 +21,14 @@ type Config struct {
 	Log   *slog.Logger
 	// Quotas overrides the default quotas, by their names in fixtures/quotas.
 	Quotas map[string]int
+	// Thumbprints may be nil: none is looked up then.
+	Thumbprints Thumbprints
+}
+
+// Thumbprints finds the certificate authority of an OpenID Connect issuer.
+type Thumbprints interface {
+	// Thumbprint is the SHA-1 of the authority's certificate in hexadecimal digits.
+	Thumbprint(ctx context.Context, issuer string) (string, bool)
 }
 
 // Service implements IAM's operations with the signatures of the SDK's client.
@@ -28,8 +37,9 @@ type Service struct {
 	clock clock.PassiveClock
 	log   *slog.Logger
 
-	quotas map[string]int
-	parsed policy.Cache
+	quotas      map[string]int
+	thumbprints Thumbprints
+	parsed      policy.Cache
 }
 
 // New returns the service.
@@ -40,7 +50,7 @@ func New(c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: c.Store, clock: c.Clock, log: c.Log, quotas: c.Quotas}
+	return &Service{store: c.Store, clock: c.Clock, log: c.Log, quotas: c.Quotas, thumbprints: c.Thumbprints}
 }
 
 // All tables live in the account's global scope, which is one of its partition,

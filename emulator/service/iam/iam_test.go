@@ -322,6 +322,27 @@ func TestInstanceProfiles(t *testing.T) {
 	wantError(t, err, "NoSuchEntity", "Instance Profile np cannot be found.")
 }
 
+// authority knows the thumbprint of one host.
+type authority string
+
+func (a authority) Thumbprint(_ context.Context, issuer string) (string, bool) {
+	return strings.Repeat("b", 40), strings.HasPrefix(issuer, string(a))
+}
+
+func TestThumbprintOfTheIssuer(t *testing.T) {
+	ctx, s, _ := newService(t)
+	s.thumbprints = authority("https://127.0.0.1:4566/")
+	for url, want := range map[string][]string{
+		"https://127.0.0.1:4566/id/ABC": {strings.Repeat("b", 40)}, "https://unreachable.example.com": {},
+	} {
+		out := must[iam.CreateOpenIDConnectProviderOutput](t)(s.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{Url: &url}))
+		got := must[iam.GetOpenIDConnectProviderOutput](t)(s.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: out.OpenIDConnectProviderArn}))
+		if !cmp.Equal(got.ThumbprintList, want) {
+			t.Errorf("%s has %v, want %v", url, got.ThumbprintList, want)
+		}
+	}
+}
+
 func TestOIDCProvider(t *testing.T) {
 	ctx, s, _ := newService(t)
 	in := &iam.CreateOpenIDConnectProviderInput{Url: aws.String("https://127.0.0.1:4566/id/ABC"), ClientIDList: []string{"sts.amazonaws.com"}, ThumbprintList: []string{"9E99A48A9960B14926BB7F3B02E22DA2B0AB7280"}}

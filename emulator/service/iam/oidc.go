@@ -134,10 +134,18 @@ func (s *Service) CreateOpenIDConnectProvider(ctx context.Context, in *iam.Creat
 	if err != nil {
 		return nil, err
 	}
+	thumbprints := lower(in.ThumbprintList)
+	if len(thumbprints) == 0 && s.thumbprints != nil {
+		// AWS reads it off the issuer's connection. Of an issuer that cannot be asked
+		// there is none here, where AWS refuses: laptops are offline at times.
+		if t, ok := s.thumbprints.Thumbprint(ctx, *in.Url); ok {
+			thumbprints = []string{t}
+		}
+	}
 	sc := scopeOf(ctx)
 	p := &oidcProvider{
 		ARN: sc.ARN("iam", "oidc-provider/"+u), URL: u, Created: s.now(), Tags: tags,
-		ClientIDs: slices.Clone(in.ClientIDList), Thumbprints: lower(in.ThumbprintList),
+		ClientIDs: slices.Clone(in.ClientIDList), Thumbprints: thumbprints,
 	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if providers.Get(tx, sc, u) != nil {

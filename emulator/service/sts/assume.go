@@ -3,7 +3,6 @@ package sts
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -49,7 +48,7 @@ func (s *Service) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, _ ...
 		return nil, notAuthorized(caller.ARN, "sts:AssumeRole", *in.RoleArn)
 	}
 	parent := s.sessionOf(caller)
-	v, err := s.newSession(role, a)
+	v, err := s.newSession(role, a, "AssumeRole", caller.ARN)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +112,7 @@ func inPartition(arn, partition string) bool {
 }
 
 // newSession makes a session of a role that nobody has been allowed yet.
-func (s *Service) newSession(role policy.Role, a assumption) (*session, error) {
+func (s *Service) newSession(role policy.Role, a assumption, operation, by string) (*session, error) {
 	home, err := awsid.ParseARN(role.ARN)
 	if err != nil {
 		return nil, fmt.Errorf("role %s: %w", role.Name, err)
@@ -123,7 +122,7 @@ func (s *Service) newSession(role policy.Role, a assumption) (*session, error) {
 		return nil, err
 	}
 	return &session{
-		Account: role.Account, RoleARN: role.ARN, Policy: doc, PolicyARNs: arns,
+		Account: role.Account, RoleARN: role.ARN, Policy: doc, PolicyARNs: arns, Operation: operation, By: by,
 		ARN:    home.Scope().ARN("sts", "assumed-role/"+role.Name+"/"+*a.sessionName),
 		UserID: role.ID + ":" + *a.sessionName,
 	}, nil
@@ -253,61 +252,4 @@ func lifetime(role policy.Role, asked *int32, chained bool) (time.Duration, erro
 		return 0, validationError("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
 	return life, nil
-}
-
-// ServiceSession hands out credentials of a role to an AWS service that the
-// role trusts: what EC2 puts into instance metadata and EKS into pods.
-func (s *Service) ServiceSession(ctx context.Context, service, roleARN, sessionName string, life time.Duration, tags map[string]string) (*types.Credentials, *types.AssumedRoleUser, error) {
-	role, ok := s.role(ctx, roleARN)
-	if !ok {
-		return nil, nil, notAuthorized(service, "sts:AssumeRole", roleARN)
-	}
-	r := policy.Request{
-		Principal: policy.Principal{Service: service}, Resource: role.ARN,
-		Context: map[string][]string{"aws:sourceaccount": {role.Account}, "aws:principalisawsservice": {"true"}},
-	}
-	v, err := s.newSession(role, assumption{sessionName: &sessionName})
-	if err != nil {
-		return nil, nil, err
-	}
-	// Those that EKS gives to pods are transitive ("EKS Pod Identity ABAC").
-	v.Tags, v.Transitive = tags, slices.Sorted(maps.Keys(tags))
-	if err := s.trusts(ctx, awsid.Caller{}, role, v.ask(r, "", tags, nil), v.actions("sts:AssumeRole", tags)...); err != nil {
-		return nil, nil, err
-	}
-	creds, err := s.issue(ctx, v, min(life, max(role.MaxSession, time.Hour)))
-	if err != nil {
-		return nil, nil, err
-	}
-	return creds, v.user(), nil
-}
-
-// GetSessionToken implements the operation, for users and the account's root.
-func (s *Service) GetSessionToken(ctx context.Context, in *sts.GetSessionTokenInput, _ ...func(*sts.Options)) (*sts.GetSessionTokenOutput, error) {
-	var c checks
-	c.Span("durationSeconds", in.DurationSeconds, 900, 129600)
-	c.mfa(in.SerialNumber, in.TokenCode)
-	if err := c.err(); err != nil {
-		return nil, err
-	}
-	caller := awsid.CallerFrom(ctx)
-	if strings.HasPrefix(caller.AccessKeyID, "ASIA") {
-		return nil, denied("Cannot call GetSessionToken with session credentials")
-	}
-	mfa, err := s.checkMFA(ctx, caller, in.SerialNumber, in.TokenCode)
-	if err != nil {
-		return nil, err
-	}
-	life := 12 * time.Hour
-	if in.DurationSeconds != nil {
-		life = time.Duration(*in.DurationSeconds) * time.Second
-	}
-	if caller.IsRoot() {
-		life = min(life, time.Hour)
-	}
-	creds, err := s.issue(ctx, &session{Account: caller.Account, ARN: caller.ARN, UserID: caller.UserID, MFA: mfa}, life)
-	if err != nil {
-		return nil, err
-	}
-	return &sts.GetSessionTokenOutput{Credentials: creds}, nil
 }

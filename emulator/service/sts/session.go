@@ -28,10 +28,13 @@ type session struct {
 	ID, Secret, Token string
 	Account           string
 	ARN, UserID       string // of the principal that the credentials are
-	RoleARN           string // empty for GetSessionToken
+	RoleARN           string // empty for GetSessionToken and GetFederationToken
+	Operation         string // that made the session
+	By                string // who asked for it: an ARN, the subject of a token, or a service
 	Issued, Expires   time.Time
 	Policy            string // the session policy
 	PolicyARNs        []string
+	UserARN           string // who federates, for GetFederationToken
 	Tags              map[string]string
 	Transitive        []string // keys of Tags that chained sessions inherit
 	SourceIdentity    string

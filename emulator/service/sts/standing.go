@@ -34,7 +34,7 @@ func (s *Service) Subject(ctx context.Context, caller awsid.Caller) (policy.Subj
 func (s *Service) Standing(ctx context.Context, caller awsid.Caller) (policy.Subject, policy.Policies, bool) {
 	who, e, ok := s.stand(ctx, caller)
 	p := policy.Policies{Identity: e.Policies, Boundary: e.Boundary}
-	if v := s.sessionOf(caller); v != nil && (v.Policy != "" || len(v.PolicyARNs) > 0) {
+	if v := s.sessionOf(caller); v != nil && (v.Policy != "" || len(v.PolicyARNs) > 0 || v.UserARN != "") {
 		p.Session = s.iam.ManagedPolicies(v.scope(), v.PolicyARNs...)
 		if v.Policy != "" {
 			d, err := s.parsed.Parse(v.Policy)
@@ -59,6 +59,16 @@ func (s *Service) stand(ctx context.Context, caller awsid.Caller) (who policy.Su
 		ok = true
 	case "user":
 		e, ok = s.iam.Entity(ctx, caller.Scope, caller.ARN)
+	case "federated-user":
+		v := s.sessionOf(caller)
+		if v == nil {
+			return who, e, false
+		}
+		if v.UserARN == caller.RootARN() {
+			ok = true
+			break
+		}
+		e, ok = s.iam.Entity(ctx, caller.Scope, v.UserARN)
 	case "assumed-role":
 		name, _, _ := strings.Cut(rest, "/")
 		var role policy.Role

@@ -128,6 +128,10 @@ func (a assumption) check(c *checks) {
 	c.Required("roleSessionName", a.sessionName, 2, 64)
 	c.Pattern("roleSessionName", a.sessionName, wordPattern, `[\w+=,.@-]*`)
 	c.Span("durationSeconds", a.duration, 900, 43200)
+	a.checkPolicies(c)
+}
+
+func (a assumption) checkPolicies(c *checks) {
 	c.Length("policy", a.policy, 1, a.longest)
 	if aws.ToString(a.policy) != "" {
 		c.Pattern("policy", a.policy, latinPattern, `[\u0009\u000A\u000D\u0020-\u00FF]+`)

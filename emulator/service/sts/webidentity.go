@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/jwt"
 	"github.com/ekslocal/ekslocal/emulator/policy"
 )
 
@@ -40,12 +40,12 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	if !ok {
 		return nil, refusal
 	}
-	v, err := s.newSession(role, a)
+	v, err := s.newSession(role, a, "AssumeRoleWithWebIdentity", token.Subject)
 	if err != nil {
 		return nil, err
 	}
-	v.Provider, v.SourceIdentity = provider.ARN, token.claims.SourceIdentity
-	v.Tags, v.Transitive = token.claims.Tags.principal(), token.claims.Tags.transitive()
+	v.Provider, v.SourceIdentity = provider.ARN, token.SourceIdentity
+	v.Tags, v.Transitive = token.Tags.principal(), token.Tags.transitive()
 	if err := s.trusts(ctx, awsid.CallerFrom(ctx), role, v.ask(s.webQuestion(role, token, provider), *in.RoleSessionName, v.Tags, nil), v.actions("sts:AssumeRoleWithWebIdentity", v.Tags)...); err != nil {
 		return nil, refusal
 	}
@@ -63,102 +63,86 @@ func (s *Service) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	}
 	return &sts.AssumeRoleWithWebIdentityOutput{
 		Credentials: creds, AssumedRoleUser: v.user(), PackedPolicySize: packed, Provider: &provider.ARN,
-		SubjectFromWebIdentityToken: aws.String(token.claims.Subject), Audience: aws.String(token.client()), SourceIdentity: optional(v.SourceIdentity),
+		SubjectFromWebIdentityToken: aws.String(token.Subject), Audience: aws.String(token.client()), SourceIdentity: optional(v.SourceIdentity),
 	}, nil
-}
-
-// client is the token's audience, the authorized party where there is one.
-func (t jwt) client() string {
-	if t.claims.Party != "" {
-		return t.claims.Party
-	}
-	if len(t.claims.Audience) > 0 {
-		return t.claims.Audience[0]
-	}
-	return ""
 }
 
 func invalidToken(msg string) error { return &types.InvalidIdentityTokenException{Message: &msg} }
 
 // identify verifies a token against the account's identity provider.
-func (s *Service) identify(ctx context.Context, account awsid.Scope, raw string) (jwt, policy.OIDCProvider, error) {
-	fail := func(err error) (jwt, policy.OIDCProvider, error) { return jwt{}, policy.OIDCProvider{}, err }
-	t, err := parseJWT(raw)
-	if err != nil || t.claims.Issuer == "" {
+func (s *Service) identify(ctx context.Context, account awsid.Scope, raw string) (claims, policy.OIDCProvider, error) {
+	fail := func(err error) (claims, policy.OIDCProvider, error) { return claims{}, policy.OIDCProvider{}, err }
+	var c claims
+	t, err := jwt.Parse(raw)
+	if err == nil {
+		err = t.Claims(&c)
+	}
+	if err != nil || c.Issuer == "" {
 		return fail(invalidToken("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)"))
 	}
-	if t.claims.Subject == "" {
+	if c.Subject == "" {
 		return fail(invalidToken("Missing a required claim: sub"))
 	}
-	if len(t.claims.Audience) == 0 {
+	if len(c.Audience) == 0 {
 		return fail(invalidToken("Missing a required claim: aud"))
 	}
-	provider, ok := s.iam.OIDCProvider(ctx, account, t.claims.Issuer)
+	provider, ok := s.iam.OIDCProvider(ctx, account, c.Issuer)
 	if !ok {
-		return fail(invalidToken("No OpenIDConnect provider found in your account for " + t.claims.Issuer))
+		return fail(invalidToken("No OpenIDConnect provider found in your account for " + c.Issuer))
 	}
 	if s.keys == nil {
 		return fail(invalidToken("Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements"))
 	}
-	keys, err := s.keys.SigningKeys(ctx, t.claims.Issuer)
+	keys, err := s.keys.SigningKeys(ctx, c.Issuer)
 	if err != nil {
 		return fail(&types.IDPCommunicationErrorException{Message: aws.String("Couldn't retrieve verification key from your identity provider: " + err.Error())})
 	}
-	if !t.verify(keys) {
+	if !t.Verify(keys) {
 		return fail(invalidToken("Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements"))
 	}
-	if err := s.current(t); err != nil {
+	if err := s.current(c); err != nil {
 		return fail(err)
 	}
-	if !slices.ContainsFunc(t.claims.Audience, func(aud string) bool { return slices.Contains(provider.ClientIDs, aud) }) &&
-		!slices.Contains(provider.ClientIDs, t.claims.Party) {
+	if !slices.ContainsFunc(c.Audience, func(aud string) bool { return slices.Contains(provider.ClientIDs, aud) }) &&
+		!slices.Contains(provider.ClientIDs, c.Party) {
 		return fail(invalidToken("Incorrect token audience"))
 	}
-	return t, provider, nil
+	return c, provider, nil
 }
 
 // current checks the token's times.
-func (s *Service) current(t jwt) error {
+func (s *Service) current(c claims) error {
 	now := s.clock.Now()
-	exp, ok := numericDate(t.claims.Expires.String())
+	exp, ok := jwt.Time(c.Expires)
 	if !ok {
 		return invalidToken("Missing a required claim: exp")
 	}
 	if !now.Before(exp) {
 		return &types.ExpiredTokenException{Message: aws.String(fmt.Sprintf("Token expired: current date/time %d must be before the expiration date/time %d", now.Unix(), exp.Unix()))}
 	}
-	if nbf, ok := numericDate(t.claims.NotYet.String()); ok && now.Add(5*time.Minute).Before(nbf) {
+	if nbf, ok := jwt.Time(c.NotYet); ok && now.Add(5*time.Minute).Before(nbf) {
 		return invalidToken("Token is not yet valid")
 	}
 	return nil
 }
 
-// numericDate reads a JWT's time: seconds since 1970, with or without fraction.
-func numericDate(s string) (time.Time, bool) {
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || f != f || f < 0 || f > 1e12 {
-		return time.Time{}, false
-	}
-	return time.Unix(int64(f), 0), true
-}
-
 // webQuestion is the request to the role's trust policy. Condition keys are the
 // provider's URL, which may hold a port, and the claim after a last colon.
-func (s *Service) webQuestion(role policy.Role, t jwt, p policy.OIDCProvider) policy.Request {
+func (s *Service) webQuestion(role policy.Role, token claims, p policy.OIDCProvider) policy.Request {
 	prefix := strings.ToLower(p.Issuer) + ":"
 	c := map[string][]string{
 		"aws:federatedprovider": {p.ARN},
 		"aws:resourceaccount":   {role.Account},
-		prefix + "sub":          {t.claims.Subject},
-		prefix + "aud":          {t.client()},
+		prefix + "sub":          {token.Subject},
+		prefix + "aud":          {token.client()},
 	}
 	policy.Call{Time: s.clock.Now()}.AddTo(c)
 	policy.AddResourceTags(c, role.Tags)
-	if t.claims.Party != "" {
-		c[prefix+"azp"] = []string{t.claims.Party}
-		c[prefix+"oaud"] = t.claims.Audience
-	} else if len(t.claims.Audience) > 1 {
-		c[prefix+"aud"] = t.claims.Audience
+	if token.Party != "" {
+		c[prefix+"azp"] = []string{token.Party}
+		c[prefix+"oaud"] = token.Audience
+	} else if len(token.Audience) > 1 {
+		c[prefix+"aud"] = token.Audience
 	}
 	return policy.Request{Principal: policy.Principal{Federated: p.ARN}, Resource: role.ARN, Context: c}
 }

@@ -155,6 +155,7 @@ func apiServerArgs(plan embedded.Plan) ([]string, error) {
 		"--service-account-key-file=" + key(embedded.FileSAKey), "--service-account-signing-key-file=" + key(embedded.FileSAKey),
 		"--service-account-issuer=" + plan.Issuer, "--service-account-jwks-uri=" + plan.Issuer + "/keys",
 		"--api-audiences=https://kubernetes.default.svc",
+		"--service-account-max-token-expiration=24h", // EKS's
 		"--service-cluster-ip-range=" + plan.ServiceCIDR,
 		"--authorization-mode=Node,RBAC", "--allow-privileged=true",
 		"--enable-admission-plugins=NodeRestriction,ExtendedResourceToleration",

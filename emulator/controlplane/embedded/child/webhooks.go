@@ -104,7 +104,7 @@ func (s *simulatedBackends) wrapper(answer answerFunc) webhook.AuthenticationInf
 		return &webhook.AuthenticationInfoResolverDelegator{
 			ClientConfigForFunc: func(hostPort string) (*rest.Config, error) {
 				c, err := next.ClientConfigFor(hostPort)
-				if err != nil || hostPort != controlplane.AdmissionHost {
+				if err != nil || hostPort != controlplane.AdmissionHost && hostPort != controlplane.PodIdentityHost {
 					return c, err
 				}
 				c = rest.CopyConfig(c)
