@@ -49,27 +49,33 @@ func (r records) Cluster(_ context.Context, id string) (authn.Cluster, bool) {
 	return out, true
 }
 
-// AccessEntry implements authn.Entries.
+// AccessEntry implements authn.Entries. API servers ask for every request, so that an
+// entry is read by its key; only a role with a path has to be looked for.
 func (r records) AccessEntry(_ context.Context, scope awsid.Scope, cluster, principal string) (authn.Entry, bool) {
+	if e := eks.AccessEntries.Get(r.store, scope, eks.ChildID(cluster, principal)); e != nil {
+		return entryOf(e), true
+	}
 	for _, e := range eks.AccessEntries.ListPrefix(r.store, scope, eks.ClusterPrefix(cluster)) {
-		canonical, err := authn.CanonicalARN(aws.ToString(e.Resource.PrincipalArn))
-		if err != nil || canonical != principal {
-			continue
+		if canonical, err := authn.CanonicalARN(aws.ToString(e.Resource.PrincipalArn)); err == nil && canonical == principal {
+			return entryOf(e), true
 		}
-		out := authn.Entry{
-			PrincipalARN: *e.Resource.PrincipalArn, PrincipalID: e.PrincipalID, Username: aws.ToString(e.Resource.Username),
-			Groups: e.Resource.KubernetesGroups, Type: aws.ToString(e.Resource.Type),
-		}
-		for _, p := range e.Policies {
-			a := authn.PolicyAssociation{PolicyARN: aws.ToString(p.PolicyArn)}
-			if p.AccessScope != nil {
-				a.ScopeType, a.Namespaces = string(p.AccessScope.Type), p.AccessScope.Namespaces
-			}
-			out.Policies = append(out.Policies, a)
-		}
-		return out, true
 	}
 	return authn.Entry{}, false
+}
+
+func entryOf(e *eks.AccessEntry) authn.Entry {
+	out := authn.Entry{
+		PrincipalARN: *e.Resource.PrincipalArn, PrincipalID: e.PrincipalID, Username: aws.ToString(e.Resource.Username),
+		Groups: e.Resource.KubernetesGroups, Type: aws.ToString(e.Resource.Type),
+	}
+	for _, p := range e.Policies {
+		a := authn.PolicyAssociation{PolicyARN: aws.ToString(p.PolicyArn)}
+		if p.AccessScope != nil {
+			a.ScopeType, a.Namespaces = string(p.AccessScope.Type), p.AccessScope.Namespaces
+		}
+		out.Policies = append(out.Policies, a)
+	}
+	return out
 }
 
 // PrivateDNSName implements authn.Instances.

@@ -31,7 +31,7 @@ func TestAuthenticationModes(t *testing.T) {
 
 	dev := w.assume(t, w.assumable(t, "dev", "/"), "ann@example.com")
 	far := w.assume(t, w.assumable(t, "far", "/teams/a/"), "far")
-	al := w.user(t, "al")
+	al := w.iamUser(t, "al")
 	devK, farK, alK := bearer(t, c, dev.token(t, "dev")), bearer(t, c, far.token(t, "dev")), bearer(t, c, al.token(t, "dev"))
 	now(t, "a role without a row", devK, isRefused)
 
@@ -101,7 +101,7 @@ func TestAccessIsRevoked(t *testing.T) {
 	}
 	const view = "AmazonEKSViewPolicy"
 	entry, policy, deleted := entered(role("entry"), view), entered(role("policy"), view), entered(role("deleted"), view)
-	key, off, gone := entered(w.user(t, "key"), view), entered(w.user(t, "off"), view), entered(w.user(t, "gone"), view)
+	key, off, gone := entered(w.iamUser(t, "key"), view), entered(w.iamUser(t, "off"), view), entered(w.iamUser(t, "gone"), view)
 
 	must(w.eks.DeleteAccessEntry(ctx, &eks.DeleteAccessEntryInput{ClusterName: name, PrincipalArn: &entry.arn}))(t)
 	soon(t, "a deleted entry", entry, isRefused)

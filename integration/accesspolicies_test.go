@@ -157,7 +157,7 @@ func policyImpersonation(t *testing.T, w *world, c *ekstypes.Cluster, admin kube
 		t.Errorf("can-i --as nobody: %q, %v", out, err)
 	}
 
-	helpdesk := w.user(t, "helpdesk")
+	helpdesk := w.iamUser(t, "helpdesk")
 	w.entry(t, "dev", helpdesk.arn)
 	must(admin.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "helpdesk"}, Rules: []rbacv1.PolicyRule{
 		{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"users"}},

@@ -45,7 +45,7 @@ func TestEngineer(t *testing.T) {
 	adminCLI.ok(t, "eks", "update-kubeconfig", "--name", "dev")
 	admin.ok(t, "", "create", "namespace", "team-a")
 
-	ann := w.user(t, "ann")
+	ann := w.iamUser(t, "ann")
 	must(w.iam.PutUserPolicy(ctx, &iam.PutUserPolicyInput{UserName: aws.String("ann"), PolicyName: aws.String("find-clusters"),
 		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"eks:DescribeCluster","Resource":"*"}]}`)}))(t)
 	engineer := person{ann.env(w, filepath.Join(dir, "ann"))}

@@ -45,8 +45,8 @@ func (w *world) identity(arn string, c aws.Credentials) identity {
 	return identity{arn, sts.NewFromConfig(cfg), c}
 }
 
-// person makes an IAM user with an access key.
-func (w *world) user(t *testing.T, name string) identity {
+// iamUser makes an IAM user with an access key.
+func (w *world) iamUser(t *testing.T, name string) identity {
 	t.Helper()
 	u := must(w.iam.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &name}))(t).User
 	k := must(w.iam.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: &name}))(t).AccessKey

@@ -23,6 +23,8 @@ type Emulator interface {
 	AddressUse(ctx context.Context, q api.AddressQuery) (api.AddressUse, error)
 	SubnetHoldings(ctx context.Context, subnet string) (api.SubnetHoldings, error)
 	Sessions(ctx context.Context) api.Sessions
+	// PodCredentials' error for a pod that is not there is an *api.Error.
+	PodCredentials(ctx context.Context, q api.PodQuery) (*api.PodCredentials, error)
 	// Decisions' error for a query that is none is an *api.Error.
 	Decisions(ctx context.Context, q api.DecisionQuery) (api.Decisions, error)
 	// CA returns PEM.
@@ -49,6 +51,7 @@ func Register(r *mux.Router, emu Emulator, log *slog.Logger) {
 	s.HandleFunc("/ips", h.ips).Methods(http.MethodGet)
 	s.HandleFunc("/ips/{subnet}", h.holdings).Methods(http.MethodGet)
 	s.HandleFunc("/sessions", h.sessions).Methods(http.MethodGet)
+	s.HandleFunc("/pods/{namespace}/{pod}/credentials", h.intended(h.podCredentials)).Methods(http.MethodPost)
 	s.HandleFunc("/iam/decisions", h.decisions).Methods(http.MethodGet)
 	s.HandleFunc("/ca", h.ca).Methods(http.MethodGet)
 	s.HandleFunc("/reset", h.intended(h.reset)).Methods(http.MethodPost)
@@ -113,6 +116,19 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 	list := h.emu.Sessions(r.Context())
 	list.Sessions = orEmpty(list.Sessions)
 	h.answer(w, http.StatusOK, list)
+}
+
+func (h *handler) podCredentials(w http.ResponseWriter, r *http.Request) {
+	v, at := r.URL.Query(), mux.Vars(r)
+	out, err := h.emu.PodCredentials(r.Context(), api.PodQuery{
+		Cluster: v.Get("cluster"), Region: v.Get("region"), Account: v.Get("account"),
+		Namespace: at["namespace"], Pod: at["pod"], Container: v.Get("container"),
+	})
+	if err != nil {
+		h.fail(w, err)
+		return
+	}
+	h.answer(w, http.StatusOK, out)
 }
 
 func (h *handler) decisions(w http.ResponseWriter, r *http.Request) {

@@ -27,6 +27,8 @@ type fake struct {
 	asked   api.DecisionQuery
 	query   api.AddressQuery
 	list    api.Sessions
+	pod     api.PodQuery
+	creds   api.PodCredentials
 	err     error
 	reset   int
 	stopped int
@@ -43,6 +45,10 @@ func (f *fake) SubnetHoldings(_ context.Context, subnet string) (api.SubnetHoldi
 	return f.held, f.err
 }
 func (f *fake) Sessions(context.Context) api.Sessions { return f.list }
+func (f *fake) PodCredentials(_ context.Context, q api.PodQuery) (*api.PodCredentials, error) {
+	f.pod = q
+	return &f.creds, f.err
+}
 func (f *fake) Decisions(_ context.Context, q api.DecisionQuery) (api.Decisions, error) {
 	f.asked = q
 	return f.decided, f.err
@@ -163,6 +169,28 @@ func TestDecisions(t *testing.T) {
 		if resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s", bad, resp.Status)
 		}
+	}
+}
+
+func TestPodCredentials(t *testing.T) {
+	f := &fake{creds: api.PodCredentials{
+		Pod: "cart", Steps: []api.CredentialStep{{Name: "sts", Outcome: api.StepRefused, Text: "x", Error: "AccessDenied", Mend: []string{"y"}}},
+		Identity: &api.CredentialIdentity{ARN: "arn", Policies: []string{"p"}}, Credentials: &api.Credentials{AccessKeyID: "ASIA1"},
+	}}
+	s := serve(t, f)
+	q := api.PodQuery{Cluster: "a&b", Namespace: "shop", Pod: "cart-1", Container: "app"}
+	got, err := api.NewClient(s.URL, nil).PodCredentials(t.Context(), q)
+	if d := cmp.Diff(&f.creds, got); d != "" || err != nil || f.pod != q {
+		t.Errorf("PodCredentials: %v, asked for %+v\n%s", err, f.pod, d)
+	}
+	// A web page cannot set the header, and so does not make a user's pods talk.
+	resp, err := http.Post(s.URL+"/_ekslocal/pods/shop/cart-1/credentials", "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("without the header: %s", resp.Status)
 	}
 }
 

@@ -119,6 +119,9 @@ const privateDNSName = "{{EC2PrivateDNSName}}"
 
 // render fills the templates of a mapping.
 func (a *Authenticator) render(ctx context.Context, c Cluster, p principal, m mapping) (mapping, error) {
+	if !strings.Contains(m.username, "{{") && !slices.ContainsFunc(m.groups, func(g string) bool { return strings.Contains(g, "{{") }) {
+		return m, nil
+	}
 	values := []string{
 		"{{AccountID}}", p.Account,
 		"{{SessionName}}", strings.ReplaceAll(p.Session, "@", "-"),

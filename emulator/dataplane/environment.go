@@ -112,6 +112,11 @@ func (r *resolver) volumeFile(ns string, v *corev1.Volume, name string) ([]byte,
 	return data, ok
 }
 
+// Environment is what the processes of a container on one of the nodes see.
+func (f *Fleet) Environment(ctx context.Context, pod *corev1.Pod, c *corev1.Container) map[string]string {
+	return environment(pod, c, f.resolver(ctx))
+}
+
 // environment is what the container's processes see.
 func environment(pod *corev1.Pod, c *corev1.Container, r *resolver) map[string]string {
 	host := pod.Spec.Hostname

@@ -102,6 +102,9 @@ func expiration(annotations map[string]string, otherwise int64) int64 {
 	return max(v, least)
 }
 
+// Skips tells whether the pod wants a container left alone.
+func Skips(pod *corev1.Pod, container string) bool { return skipped(pod)[container] }
+
 // skipped are the containers that the pod wants left alone; none if the list is no
 // line of CSV.
 func skipped(pod *corev1.Pod) map[string]bool {

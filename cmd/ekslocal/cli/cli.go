@@ -137,7 +137,7 @@ func (a *app) root() *cobra.Command {
 		return fmt.Errorf("%w: see `%s --help`", err, c.CommandPath())
 	})
 	cmd.PersistentFlags().StringVar(&a.endpoint, "endpoint", "", "the emulator's URL (default: $AWS_ENDPOINT_URL, else the one that runs)")
-	cmd.AddCommand(a.startCommand(), a.stopCommand(), a.statusCommand(), a.ipsCommand(), a.iamCommand(), a.kubeconfigCommand(), a.tokenCommand(),
+	cmd.AddCommand(a.startCommand(), a.stopCommand(), a.statusCommand(), a.ipsCommand(), a.podCommand(), a.iamCommand(), a.kubeconfigCommand(), a.tokenCommand(),
 		a.resetCommand(), a.caCommand(), a.envCommand(), a.demoCommand(), a.versionCommand())
 	cmd.InitDefaultCompletionCmd()
 	return cmd

@@ -115,9 +115,15 @@ func (f *fake) SubnetHoldings(context.Context, string) (admin.SubnetHoldings, er
 	}, nil
 }
 func (f *fake) Status(context.Context) (admin.Status, error) { return f.status, nil }
-func (f *fake) Sessions(context.Context) admin.Sessions      { return admin.Sessions{} }
-func (f *fake) CA(context.Context) ([]byte, error)           { return []byte("PEM\n"), nil }
-func (f *fake) Reset(context.Context) error                  { return nil }
+func (f *fake) PodCredentials(_ context.Context, q admin.PodQuery) (*admin.PodCredentials, error) {
+	if q.Pod == "stranger" {
+		return refusedPod(), nil
+	}
+	return servedPod(), nil
+}
+func (f *fake) Sessions(context.Context) admin.Sessions { return admin.Sessions{} }
+func (f *fake) CA(context.Context) ([]byte, error)      { return []byte("PEM\n"), nil }
+func (f *fake) Reset(context.Context) error             { return nil }
 
 // shell runs the command line in this process with an environment of its own.
 type shell struct {

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,29 +178,42 @@ func (s *accessServer) deprecated(w http.ResponseWriter, r *http.Request) {
 	writeAnswer(w, nil)
 }
 
-// plainValue is what logrus writes without quotes.
-var plainValue = regexp.MustCompile(`^[a-zA-Z0-9\-._/@^+]*$`)
+// plain tells whether logrus writes a value without quotes.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._/@^+", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // line writes one line as logrus does, whose fields are sorted: time, level and
 // message first. The fields given come in pairs; those of every request are added.
 func (s *accessServer) line(level, msg string, fields ...string) {
-	all := map[string]string{"client": "127.0.0.1:0", "method": http.MethodPost, "path": PathAuthenticate}
+	type field struct{ name, value string }
+	all := make([]field, 0, 16)
+	all = append(all, field{"client", "127.0.0.1:0"}, field{"method", http.MethodPost}, field{"path", PathAuthenticate})
 	for i := 0; i+1 < len(fields); i += 2 {
 		if fields[i] != "arn" || fields[i+1] != "" {
-			all[fields[i]] = fields[i+1]
+			all = append(all, field{fields[i], fields[i+1]})
 		}
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "time=%q level=%s msg=%q", s.clock.Now().UTC().Format(time.RFC3339), level, msg)
-	for _, k := range slices.Sorted(maps.Keys(all)) {
-		if v := all[k]; plainValue.MatchString(v) {
-			fmt.Fprintf(&b, " %s=%s", k, v)
+	slices.SortFunc(all, func(x, y field) int { return strings.Compare(x.name, y.name) })
+	b := make([]byte, 0, 512)
+	b = append(s.clock.Now().UTC().AppendFormat(append(b, `time="`...), time.RFC3339), `" level=`...)
+	b = strconv.AppendQuote(append(append(b, level...), " msg="...), msg)
+	for _, f := range all {
+		b = append(append(append(b, ' '), f.name...), '=')
+		if plain(f.value) {
+			b = append(b, f.value...)
 		} else {
-			fmt.Fprintf(&b, " %s=%q", k, v)
+			b = strconv.AppendQuote(b, f.value)
 		}
 	}
-	b.WriteByte('\n')
-	if _, err := io.WriteString(s.lines, b.String()); err != nil {
+	if _, err := s.lines.Write(append(b, '\n')); err != nil {
 		s.log.Debug("authenticator log", "error", err)
 	}
 }

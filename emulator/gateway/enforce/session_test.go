@@ -18,7 +18,9 @@ func TestSessionTokens(t *testing.T) {
 	w := newWorld(t, enforce.Enforce)
 	ctx := t.Context()
 	user := w.user("alice", allow("*", "*"))
-	with := func(c *ststypes.Credentials) aws.Config { return w.as(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken) }
+	with := func(c *ststypes.Credentials) aws.Config {
+		return w.as(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)
+	}
 	token := with(must(sts.NewFromConfig(user).GetSessionToken(ctx, &sts.GetSessionTokenInput{})).Credentials)
 	federate := func(policy *string) aws.Config {
 		return with(must(sts.NewFromConfig(user).GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("bob"), Policy: policy})).Credentials)

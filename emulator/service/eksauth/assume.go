@@ -58,30 +58,54 @@ func invalidToken(msg string) error { return &types.InvalidTokenException{Messag
 // AssumeRoleForPodIdentity implements the operation. The caller is the node, by its
 // role's credentials; the token says which pod asks.
 func (s *Service) AssumeRoleForPodIdentity(ctx context.Context, in *eksauth.AssumeRoleForPodIdentityInput, _ ...func(*eksauth.Options)) (*eksauth.AssumeRoleForPodIdentityOutput, error) {
+	r, err := s.Request(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	creds, user, err := s.sessions.PodSession(ctx, r)
+	if err != nil {
+		// AWS does not say which policy refused; whoever runs ekslocal may know.
+		s.log.Info("a pod does not get its role", "cluster", r.ClusterARN, "subject", r.Subject, "role", r.RoleARN, "error", err)
+		return nil, &types.AccessDeniedException{Message: aws.String(Unauthorized)}
+	}
+	return &eksauth.AssumeRoleForPodIdentityOutput{
+		Audience: aws.String(podsAudience), Credentials: &creds, AssumedRoleUser: &user,
+		PodIdentityAssociation: &types.PodIdentityAssociation{AssociationArn: &r.ARN, AssociationId: &r.ID},
+		Subject:                &types.Subject{Namespace: &r.Namespace, ServiceAccount: &r.ServiceAccount},
+	}, nil
+}
+
+// Unauthorized is the message for whatever policy refuses.
+const Unauthorized = "Unauthorized Exception! EKS does not have permissions to assume the associated role."
+
+// Request is what the operation asks STS for.
+func (s *Service) Request(ctx context.Context, in *eksauth.AssumeRoleForPodIdentityInput) (SessionRequest, error) {
+	none := SessionRequest{}
 	name, raw := aws.ToString(in.ClusterName), aws.ToString(in.Token)
 	if !clusterPattern.MatchString(name) {
-		return nil, invalidParameter("The cluster name %q is not valid.", name)
+		return none, invalidParameter("The cluster name %q is not valid.", name)
 	}
 	if !tokenPattern.MatchString(raw) {
-		return nil, invalidParameter("The token is not a service account token.")
+		return none, invalidParameter("The token is not a service account token.")
 	}
 	sc := awsid.CallerFrom(ctx).Scope
 	cluster, ok := s.clusters.Cluster(ctx, sc, name)
 	if !ok {
-		return nil, &types.ResourceNotFoundException{Message: aws.String("No cluster found for name: " + name + ".")}
+		return none, &types.ResourceNotFoundException{Message: aws.String("No cluster found for name: " + name + ".")}
 	}
 	pod, err := s.identify(ctx, cluster, raw)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	k := pod.Kubernetes
 	a, ok := s.clusters.Association(ctx, sc, name, k.Namespace, k.ServiceAccount.Name)
 	if !ok {
-		return nil, &types.ResourceNotFoundException{Message: aws.String(fmt.Sprintf(
+		return none, &types.ResourceNotFoundException{Message: aws.String(fmt.Sprintf(
 			"No pod identity association found for service account %s in namespace %s of cluster %s.", k.ServiceAccount.Name, k.Namespace, name))}
 	}
 	r := SessionRequest{
 		Association: a, Name: sessionName(name, k.Pod.Name), Life: sessionLife, ClusterARN: cluster.ARN, Subject: pod.Subject,
+		Namespace: k.Namespace, ServiceAccount: k.ServiceAccount.Name,
 	}
 	if !a.NoTags {
 		r.Tags = map[string]string{
@@ -89,17 +113,7 @@ func (s *Service) AssumeRoleForPodIdentity(ctx context.Context, in *eksauth.Assu
 			"kubernetes-service-account": k.ServiceAccount.Name, "kubernetes-pod-name": k.Pod.Name, "kubernetes-pod-uid": k.Pod.UID,
 		}
 	}
-	creds, user, err := s.sessions.PodSession(ctx, r)
-	if err != nil {
-		// AWS does not say which policy refused; whoever runs ekslocal may know.
-		s.log.Info("a pod does not get its role", "cluster", name, "namespace", k.Namespace, "pod", k.Pod.Name, "role", a.RoleARN, "error", err)
-		return nil, &types.AccessDeniedException{Message: aws.String("Unauthorized Exception! EKS does not have permissions to assume the associated role.")}
-	}
-	return &eksauth.AssumeRoleForPodIdentityOutput{
-		Audience: aws.String(podsAudience), Credentials: &creds, AssumedRoleUser: &user,
-		PodIdentityAssociation: &types.PodIdentityAssociation{AssociationArn: &a.ARN, AssociationId: &a.ID},
-		Subject:                &types.Subject{Namespace: &k.Namespace, ServiceAccount: &k.ServiceAccount.Name},
-	}, nil
+	return r, nil
 }
 
 // identify verifies a token of the cluster.

@@ -51,6 +51,8 @@ type SessionRequest struct {
 	Tags       map[string]string // all transitive
 	ClusterARN string
 	Subject    string // system:serviceaccount:NAMESPACE:NAME
+
+	Namespace, ServiceAccount string
 }
 
 // Sessions hands out credentials of roles that trust EKS Pod Identity.

@@ -127,7 +127,7 @@ func TestAssumeRoleForPodIdentity(t *testing.T) {
 	got.Name = ""
 	want := SessionRequest{
 		Association: Association{ARN: arn + "/a-1", ID: "a-1", RoleARN: "arn:aws:iam::" + account + ":role/cart"},
-		Life:        6 * time.Hour, ClusterARN: arn, Subject: "system:serviceaccount:shop:cart",
+		Life:        6 * time.Hour, ClusterARN: arn, Subject: "system:serviceaccount:shop:cart", Namespace: "shop", ServiceAccount: "cart",
 		Tags: map[string]string{
 			"eks-cluster-arn": arn, "eks-cluster-name": "workshop-dev", "kubernetes-namespace": "shop",
 			"kubernetes-service-account": "cart", "kubernetes-pod-name": "cart-7d4b-x2x", "kubernetes-pod-uid": "pod-uid",
@@ -169,7 +169,7 @@ func TestRefusals(t *testing.T) {
 	w.err = errors.New("AccessDenied")
 	_, err = s.AssumeRoleForPodIdentity(ctx, &eksauth.AssumeRoleForPodIdentityInput{ClusterName: aws.String("workshop-dev"), Token: &good})
 	var denied *types.AccessDeniedException
-	if !errors.As(err, &denied) || *denied.Message != "Unauthorized Exception! EKS does not have permissions to assume the associated role." {
+	if !errors.As(err, &denied) || *denied.Message != Unauthorized {
 		t.Errorf("a role that does not trust EKS: %v", err)
 	}
 }
