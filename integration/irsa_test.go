@@ -178,7 +178,7 @@ func TestIRSA(t *testing.T) {
 	// The role's trust names one service account.
 	s.pod(t, "c", "stranger")
 	got, err = s.credentials(t, "c")
-	if step := last(got); err == nil || got.Identity != nil || step.Name != "sts" || step.Error != "api error AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" ||
+	if step := last(got); err == nil || got.Identity != nil || step.Name != "sts" || step.Error != "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" ||
 		!strings.Contains(step.Text, `:sub ["system:serviceaccount:default:reader"] does not hold for system:serviceaccount:default:stranger`) || len(step.Mend) != 2 {
 		t.Errorf("pod c is %+v, %v", got, err)
 	}
