@@ -15,6 +15,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	eksauthsdk "github.com/aws/aws-sdk-go-v2/service/eksauth"
 	stssdk "github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 
 	api "github.com/ekslocal/ekslocal/api/admin"
 	eksauthapi "github.com/ekslocal/ekslocal/api/eksauth"
@@ -90,7 +91,12 @@ func (w chainWorld) Association(context.Context) string {
 	return aws.ToString(p.Resource.AssociationId)
 }
 
+// fault words an error of an API as clients show it.
 func fault(err error, why string, mend ...string) *providerchain.Fault {
+	var refusal smithy.APIError
+	if errors.As(err, &refusal) {
+		err = errors.New(refusal.ErrorCode() + ": " + refusal.ErrorMessage())
+	}
 	return &providerchain.Fault{Err: err, Why: why, Mend: mend}
 }
 
