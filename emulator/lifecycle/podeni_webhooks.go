@@ -15,7 +15,8 @@ import (
 
 // The paths of the URLs of the VPC resource controller's webhooks.
 const (
-	PodENIMutatePath, PodENIValidatePath = "mutate-v1-pod", "validate-v1-pod"
+	PodENIMutatePath   = "mutate-v1-pod"
+	PodENIValidatePath = "validate-v1-pod"
 )
 
 // vpcResourceWebhooks are the configurations that EKS puts into every cluster. As

@@ -19,9 +19,10 @@ const (
 	// Resource is what pods ask for and nodes have, and the annotation that says
 	// what a pod was given.
 	Resource = "vpc.amazonaws.com/pod-eni"
-	// Feature is what ipamd adds to a node's CNINode to ask for a trunk; Custom names
-	// the node's ENIConfig there.
-	Feature, Custom = "SecurityGroupsForPods", "CustomNetworking"
+	// Feature is what ipamd adds to a node's CNINode to ask for a trunk.
+	Feature = "SecurityGroupsForPods"
+	// Custom is the feature that names the node's ENIConfig.
+	Custom = "CustomNetworking"
 	// Finalizer keeps the CNINode until the node's interfaces are gone.
 	Finalizer = "networking.k8s.aws/resource-cleanup"
 	// User is who annotates pods.
@@ -29,13 +30,15 @@ const (
 	// Component is the source of the controller's events.
 	Component = "vpc-resource-controller"
 
-	TrunkDescription, BranchDescription = "aws-k8s-trunk-eni", "aws-k8s-branch-eni"
+	TrunkDescription  = "aws-k8s-trunk-eni"
+	BranchDescription = "aws-k8s-branch-eni"
 
-	TagOwner, Owner = "eks:eni:owner", "eks-vpc-resource-controller"
-	TagInstance     = "node.k8s.amazonaws.com/instance_id"
-	TagCluster      = "cluster.k8s.amazonaws.com/name"
-	TagVLAN         = "vpcresources.k8s.aws/vlan-id"
-	TagTrunk        = "vpcresources.k8s.aws/trunk-eni-id"
+	TagOwner    = "eks:eni:owner"
+	Owner       = "eks-vpc-resource-controller"
+	TagInstance = "node.k8s.amazonaws.com/instance_id"
+	TagCluster  = "cluster.k8s.amazonaws.com/name"
+	TagVLAN     = "vpcresources.k8s.aws/vlan-id"
+	TagTrunk    = "vpcresources.k8s.aws/trunk-eni-id"
 )
 
 // Details are a branch interface as the pod's annotation tells the CNI of it.

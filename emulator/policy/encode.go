@@ -95,7 +95,9 @@ func (d *Decision) Encode() string {
 	}
 	var b bytes.Buffer
 	w, _ := flate.NewWriter(&b, flate.BestCompression) // the level is one of flate's own
-	w.Write(raw)                                       // a buffer takes everything
+	if _, err := w.Write(raw); err != nil {
+		return "" // a buffer takes everything
+	}
 	w.Close()
 	return base64.RawURLEncoding.EncodeToString(b.Bytes())
 }

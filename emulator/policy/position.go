@@ -19,7 +19,7 @@ type Span struct{ Start, End Position }
 func (d *Document) Locate() []Span {
 	raw := []byte(d.text)
 	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.Token() // the document's brace
+	_, _ = dec.Token() // the brace of a document that was parsed
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,7 +47,7 @@ func TestCache(t *testing.T) {
 	if err != nil || err2 != nil || one != two {
 		t.Errorf("%p %v, %p %v", one, err, two, err2)
 	}
-	if _, err := c.Parse("{"); err != ErrJSON || len(c.docs) != 1 {
+	if _, err := c.Parse("{"); !errors.Is(err, ErrJSON) || len(c.docs) != 1 {
 		t.Errorf("%v, %d kept", err, len(c.docs))
 	}
 }

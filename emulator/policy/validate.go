@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -43,7 +44,7 @@ func Validate(doc string, kind Kind, partition string) (*Document, error) {
 		return validateTrust(doc, partition)
 	}
 	d, err := Parse(doc)
-	if err == ErrJSON && kind != Session { // not errors.Is: Parse returns it as it is
+	if errors.Is(err, ErrJSON) && kind != Session {
 		err = ErrSyntax
 	}
 	if err != nil {

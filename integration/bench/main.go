@@ -55,15 +55,10 @@ func main() {
 		b.binary = "bin/ekslocal"
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	for _, m := range measurements {
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), m.name) {
-			continue
-		}
-		if err := m.run(ctx, b); err != nil {
-			stop()
-			log.Fatalf("%s: %v", m.name, err)
-		}
+	err := b.measure(ctx, *only)
+	stop()
+	if err != nil {
+		log.Fatal(err)
 	}
 	fmt.Println("| what | figure |\n|---|---|")
 	for _, r := range b.rows {
@@ -89,4 +84,17 @@ func round(d time.Duration) time.Duration {
 		return d.Round(10 * time.Microsecond)
 	}
 	return d.Round(time.Millisecond)
+}
+
+// measure takes the measurements that are asked for, comma-separated; empty is all.
+func (b *bench) measure(ctx context.Context, only string) error {
+	for _, m := range measurements {
+		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
+			continue
+		}
+		if err := m.run(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	return nil
 }

@@ -45,7 +45,9 @@ func renderPlan(w io.Writer, l *plan.Layout, r *plan.Result) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	renderUse(w, r)
+	if err := renderUse(w, r); err != nil {
+		return err
+	}
 	return renderAdvice(w, r)
 }
 
@@ -132,7 +134,7 @@ func fromTo(o *plan.Range) string {
 	return fmt.Sprintf("%d to %d pods", o.Least, o.Most)
 }
 
-func renderUse(w io.Writer, r *plan.Result) {
+func renderUse(w io.Writer, r *plan.Result) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(tw, "SUBNET\tUSABLE\tCONTROL-PLANE\tNODES\tINTERFACES\tADDRESSES\tPREFIXES\tFREE\tFREE-/28")
 	for _, s := range r.Subnets {
@@ -142,7 +144,7 @@ func renderUse(w io.Writer, r *plan.Result) {
 		}
 		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", cidr, s.Total, s.ControlPlane, s.Nodes, s.Interfaces, s.Addresses, s.Prefixes, s.Free, s.FreeBlocks)
 	}
-	tw.Flush()
+	return tw.Flush()
 }
 
 func renderAdvice(w io.Writer, r *plan.Result) error {

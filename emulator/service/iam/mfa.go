@@ -37,7 +37,7 @@ type mfaDevice struct {
 // code is the device's code of a time step.
 func (d *mfaDevice) code(step int64) string {
 	mac := hmac.New(sha1.New, d.Seed)
-	binary.Write(mac, binary.BigEndian, step) // a hash takes everything
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(step)))
 	sum := mac.Sum(nil)
 	at := sum[len(sum)-1] & 0xf
 	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[at:])&0x7fffffff)%1000000)
