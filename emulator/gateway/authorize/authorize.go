@@ -29,7 +29,8 @@ type Check struct {
 type Names interface {
 	// ARN finds the full ARN of a resource: iam's role/NAME with the role's path, kms's
 	// key/alias/NAME as its key, eks's nodegroup/CLUSTER/NAME/* with its id. The role
-	// in an instance profile is iam's instance-profile/NAME/role.
+	// in an instance profile is iam's instance-profile/NAME/role, the service-linked role
+	// that a service has yet to make iam's service-linked-role/SERVICE.
 	ARN(sc awsid.Scope, service, resource string) string
 }
 
@@ -129,6 +130,11 @@ func (e *evaluation) checks(r row) []Check {
 			}) {
 				out = append(out, c)
 			}
+		}
+	}
+	if r.linked != "" && e.names != nil {
+		if arn := e.names.ARN(e.sc, "iam", "service-linked-role/"+r.linked); arn != "" {
+			out = append(out, Check{"iam:CreateServiceLinkedRole", arn, map[string][]string{"iam:awsservicename": {r.linked}}})
 		}
 	}
 	return out

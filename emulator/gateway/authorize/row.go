@@ -26,6 +26,7 @@ import (
 //	pass=RoleArn:eks.amazonaws.com      a role that is handed to a service
 //	passprofile=Name:ec2.amazonaws.com  the role of an instance profile
 //	itself                   the service decides, by the policies of the resource too
+//	linked=eks.amazonaws.com the service-linked role that the first use makes
 //	free                     nobody needs permission
 //
 // A line of an operation with a word after a slash, as in ReEncrypt/source, says what
@@ -37,7 +38,7 @@ type row struct {
 	resources         []string
 	keys              []keyPath
 	tags              []string
-	tagging           string
+	tagging, linked   string
 	passed            []passPath
 	more              []row
 }
@@ -93,6 +94,8 @@ func (r *row) word(w string) error {
 		r.action = v
 	case name == "tags":
 		r.tags = append(r.tags, v)
+	case name == "linked":
+		r.linked = v
 	case name == "tagging":
 		r.tagging = v
 	case name == "pass" || name == "passprofile":
