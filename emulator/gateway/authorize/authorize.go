@@ -3,6 +3,7 @@
 package authorize
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"maps"
@@ -103,13 +104,13 @@ type evaluation struct {
 
 func (e *evaluation) checks(r row) []Check {
 	resources := e.resources(r)
-	action := r.operation
-	if r.action != "" {
+	action := e.prefix + ":" + cmp.Or(r.action, r.operation)
+	if strings.Contains(r.action, ":") {
 		action = r.action
 	}
 	var out []Check
 	for _, arn := range resources {
-		out = append(out, Check{e.prefix + ":" + action, arn, e.keys(r, arn, e.tags(r, arn))})
+		out = append(out, Check{action, arn, e.keys(r, arn, e.tags(r, arn))})
 	}
 	for _, arn := range resources {
 		requested := e.tags(r, arn)
@@ -220,6 +221,8 @@ func (e *evaluation) resources(r row) []string {
 		}
 	}
 	switch {
+	case out == nil && r.ifSet:
+		return nil
 	case out == nil && r.self && e.caller != "":
 		return []string{e.caller}
 	case out == nil:

@@ -168,6 +168,10 @@ func TestChecks(t *testing.T) {
 			{"eks:TagResource", eksARN + "cluster/dev", with(tag, keys{"eks:authenticationmode": {"API"}, "eks:endpointpublicaccess": {"false"}})},
 			pass("arn:aws:iam::111122223333:role/eks", "eks.amazonaws.com"),
 		}},
+		{"eks", "AssociateEncryptionConfig", &eks.AssociateEncryptionConfigInput{ClusterName: aws.String("dev"), EncryptionConfig: []ekstypes.EncryptionConfig{{Provider: &ekstypes.Provider{KeyArn: aws.String("arn:aws:kms:us-east-1:111122223333:key/1")}}}}, []Check{
+			{"eks:AssociateEncryptionConfig", eksARN + "cluster/dev", keys{"eks:encryptionconfigproviderkeyarns": {"arn:aws:kms:us-east-1:111122223333:key/1"}}},
+			{"kms:DescribeKey", "arn:aws:kms:us-east-1:111122223333:key/1", keys{}}, {"kms:CreateGrant", "arn:aws:kms:us-east-1:111122223333:key/1", keys{}},
+		}},
 		{"eks", "DeleteNodegroup", &eks.DeleteNodegroupInput{ClusterName: aws.String("dev"), NodegroupName: aws.String("ng")}, []Check{{"eks:DeleteNodegroup", eksARN + "nodegroup/dev/ng/*", keys{}}}},
 		{"eks", "DescribeAccessEntry", &eks.DescribeAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String("arn:aws:iam::111122223333:role/team/ops")}, []Check{
 			{"eks:DescribeAccessEntry", eksARN + "access-entry/dev/role/111122223333/ops/*", keys{"eks:clustername": {"dev"}, "eks:principalarn": {"arn:aws:iam::111122223333:role/team/ops"}}},

@@ -16,7 +16,9 @@ import (
 //	ec2!!image/{ImageId}     one whose ARN has no account
 //	self                     the caller, if the members are not set
 //	*                        everything, or nothing in particular
-//	as=Action                the action is not named as the operation
+//	as=Action                the action is not named as the operation; it may be another
+//	                         service's, kms:CreateGrant
+//	ifset                    nothing is needed if the members are not set
 //	eks:key=Member.Member    a condition key of the request
 //	ec2:key@volume=Member    one that goes with a kind of resource only
 //	kms:context:*=Member     one for each key of a map
@@ -34,7 +36,7 @@ import (
 type row struct {
 	operation, action string
 	free, self        bool
-	itself            bool
+	itself, ifSet     bool
 	resources         []string
 	keys              []keyPath
 	tags              []string
@@ -86,6 +88,8 @@ func (r *row) word(w string) error {
 		r.self = true
 	case w == "itself":
 		r.itself = true
+	case w == "ifset":
+		r.ifSet = true
 	case !assigned:
 		r.resources = append(r.resources, w)
 	case v == "":
