@@ -245,3 +245,23 @@ func TestChecks(t *testing.T) {
 		})
 	}
 }
+
+// TestEmptyInputs asks about requests that say nothing: every operation that is not
+// free is still a question, with a resource.
+func TestEmptyInputs(t *testing.T) {
+	caller := awsid.Caller{Scope: awsid.Scope{Account: "111122223333", Region: "us-east-1"}, ARN: "arn:aws:iam::111122223333:user/alice"}
+	for service, rows := range catalogue() {
+		for op, r := range rows {
+			m, _ := clients[service].client.MethodByName(op)
+			checks := Checks(service, op, caller, reflect.New(m.Type.In(2).Elem()).Interface(), names{})
+			if len(checks) == 0 != r.free {
+				t.Errorf("%s:%s: %d questions", service, op, len(checks))
+			}
+			for _, c := range checks {
+				if c.Resource == "" || !strings.Contains(c.Action, ":") || strings.ContainsAny(c.Resource, "{}|!") {
+					t.Errorf("%s:%s: %q on %q", service, op, c.Action, c.Resource)
+				}
+			}
+		}
+	}
+}

@@ -36,3 +36,19 @@ func TestRing(t *testing.T) {
 		}
 	}
 }
+
+func TestForget(t *testing.T) {
+	g := &Gate{trace: newTrace(3)}
+	all := func(*Entry) bool { return true }
+	for range 4 {
+		g.trace.add(Entry{})
+	}
+	g.Forget()
+	if got, last := g.Decisions(0, 9, all); len(got) != 0 || last != 4 {
+		t.Errorf("%d decisions are remembered, the last is %d", len(got), last)
+	}
+	g.trace.add(Entry{})
+	if got, _ := g.Decisions(0, 9, all); len(got) != 1 || got[0].Number != 5 {
+		t.Errorf("then there are %+v", got)
+	}
+}
