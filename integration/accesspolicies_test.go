@@ -88,6 +88,7 @@ func policyQuestions() []question {
 // TestAccessPolicies asks a real API server, as the principal, what each access policy
 // allows in each scope, and looks for traces of policies in RBAC.
 func TestAccessPolicies(t *testing.T) {
+	t.Parallel()
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	ctx := t.Context()

@@ -32,6 +32,7 @@ subjects:
 // access to one namespace, by an access entry and then by aws-auth: 401, 403, and
 // exactly what they may do.
 func TestEngineer(t *testing.T) {
+	t.Parallel()
 	tool(t, "aws")
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))

@@ -21,6 +21,7 @@ import (
 // mapped by an access entry or by aws-auth: the node may do what a kubelet must, and
 // nothing with what is another node's.
 func TestNodeIdentity(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	must(w.iam.UpdateAssumeRolePolicy(t.Context(), &iam.UpdateAssumeRolePolicyInput{RoleName: roleNameOf(w.node), PolicyDocument: trustAccount("ec2.amazonaws.com")}))(t)
 	for name, mode := range map[string]ekstypes.AuthenticationMode{"entry": ekstypes.AuthenticationModeApi, "aws-auth": ekstypes.AuthenticationModeConfigMap} {
