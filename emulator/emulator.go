@@ -150,7 +150,7 @@ func (e *Emulator) openStore(ctx, life context.Context) (err error) {
 func (e *Emulator) makeServices(_, life context.Context) (err error) {
 	iss := issuers{e, oidc.NewFetcher(nil)}
 	e.iam = iam.New(iam.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Quotas: e.cfg.Quotas, Thumbprints: iss})
-	e.gate = enforce.New(enforce.Config{Mode: e.cfg.iam, Callers: callers{e}, Directory: e.directory, Clock: e.cfg.Clock, Log: e.log})
+	e.gate = enforce.New(enforce.Config{Mode: e.cfg.iam, Callers: callers{e}, Directory: e.directory, Hosts: e.cfg.certHosts(), Clock: e.cfg.Clock, Log: e.log})
 	e.sts = sts.New(sts.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, IAM: e.iam, Keys: iss, Gate: e.gate})
 	e.eksauth = eksauth.New(eksauth.Config{Clock: e.cfg.Clock, Log: e.log, Clusters: associations{e}, Keys: iss, Sessions: podSessions{e.sts}})
 	e.kms = kms.New(kms.Config{Store: e.store, Clock: e.cfg.Clock, Log: e.log, Principals: principals{e.iam}})

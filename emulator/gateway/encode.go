@@ -92,9 +92,9 @@ func encodeS3Error(x *exchange, h http.Header) (int, []byte) {
 	}
 	h.Set("Content-Type", "application/xml")
 	status := http.StatusNotImplemented
-	var e *apiError
+	var e interface{ HTTPStatusCode() int }
 	if errors.As(x.err, &e) {
-		status = e.status
+		status = e.HTTPStatusCode()
 	}
 	return status, append([]byte(xml.Header), b...)
 }

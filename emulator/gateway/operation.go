@@ -25,6 +25,13 @@ type Authorizer interface {
 	Authorize(ctx context.Context, c Call) error
 }
 
+// ForeignAuthorizer is an Authorizer that can judge requests for services that are not
+// here, before they go to the upstream.
+type ForeignAuthorizer interface {
+	// AuthorizeForeign judges a request by its head: its body is not read.
+	AuthorizeForeign(ctx context.Context, caller awsid.Caller, service string, r *http.Request) error
+}
+
 // Faults makes operations slow or fail on purpose.
 type Faults interface {
 	// Inject may wait, and returns the error to answer with, or nil. ErrDropped as

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -92,8 +93,45 @@ func newProxy(to *url.URL, log *slog.Logger) *httputil.ReverseProxy {
 
 func slogLogger(l *slog.Logger) *log.Logger { return slog.NewLogLogger(l.Handler(), slog.LevelDebug) }
 
-// forward hands a request to the upstream, streaming both ways. It is not
-// authenticated here: the upstream's keys are its own.
+// admit judges a request to S3 by a user or a session that are known here: pods have
+// them. Requests without a signature, by keys that are not known here, or by an
+// account's root are the upstream's own business, and those to other services too: what
+// they do, and to what, is in their bodies.
+func (g *Gateway) admit(x *exchange) error {
+	judge, ok := g.cfg.Authorizer.(ForeignAuthorizer)
+	if !ok || x.auth == nil || x.auth.Service != "s3" {
+		return nil
+	}
+	known, ok := g.cfg.Keys.Key(x.ctx, awsid.PartitionOf(x.auth.Region), x.auth.AccessKeyID)
+	if !ok || known.Caller.IsRoot() {
+		return nil
+	}
+	key, err := g.verifier.VerifyHead(x.ctx, x.auth, x.r)
+	if err != nil {
+		return refuseS3(err)
+	}
+	x.caller = key.Caller
+	x.caller.Region, x.caller.AccessKeyID = x.auth.Region, x.auth.AccessKeyID
+	x.caller.RequestID, x.caller.UserAgent, x.caller.SourceIP = x.requestID, x.r.UserAgent(), sourceIP(x.r)
+	return refuseS3(judge.AuthorizeForeign(x.ctx, x.caller, x.auth.Service, x.r))
+}
+
+// refuseS3 words errors of authentication as S3 does ("Error responses" of the S3 API
+// Reference).
+func refuseS3(err error) error {
+	var e *sigv4.Error
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case e.Code == sigv4.CodeUnknownKey:
+		return &apiError{"InvalidToken", "The provided token is malformed or otherwise invalid.", http.StatusBadRequest}
+	case e.Code == sigv4.CodeExpired:
+		return &apiError{"ExpiredToken", "The provided token has expired.", http.StatusBadRequest}
+	}
+	return &apiError{e.Code, e.Message, e.HTTPStatusCode()}
+}
+
+// forward hands a request to the upstream, streaming both ways.
 func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{w: w, r: r, ctx: r.Context(), start: g.cfg.Clock.Now(), requestID: awsid.NewUUID(), upstream: true}
 	x.auth, x.authErr = sigv4.Parse(r)
@@ -104,6 +142,10 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request) {
 	defer g.record(x)
 	if r.Header.Get(forwardedHeader) != "" {
 		x.err = &apiError{"UpstreamLoop", fmt.Sprintf("The upstream %s leads back to this ekslocal, which does not emulate the service %q.", g.cfg.Upstream, scopeService(x)), http.StatusLoopDetected}
+		g.encode(x)
+		return
+	}
+	if x.err = g.admit(x); x.err != nil {
 		g.encode(x)
 		return
 	}

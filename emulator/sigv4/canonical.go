@@ -57,9 +57,17 @@ func normalPath(p string) string {
 func appendCanonical(b []byte, r *http.Request, a *Authorization, s spelling, payloadHash string) []byte {
 	b = append(append(b, r.Method...), '\n')
 	// Every service but S3 encodes the path as sent a second time.
-	if s.path == "" {
+	switch {
+	case s.path == "":
 		b = append(b, '/')
-	} else {
+	case a.Service == s3:
+		for i, segment := range strings.Split(s.path, "/") {
+			if i > 0 {
+				b = append(b, '/')
+			}
+			b = append(b, reescape(segment)...)
+		}
+	default:
 		b = appendPath(b, s.path)
 	}
 	b = append(b, '\n')

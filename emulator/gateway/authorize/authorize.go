@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -100,7 +101,6 @@ type evaluation struct {
 }
 
 func (e *evaluation) checks(r row) []Check {
-	requested := e.tags(r)
 	resources := e.resources(r)
 	action := r.operation
 	if r.action != "" {
@@ -108,20 +108,19 @@ func (e *evaluation) checks(r row) []Check {
 	}
 	var out []Check
 	for _, arn := range resources {
-		out = append(out, Check{e.prefix + ":" + action, arn, e.keys(r, arn, requested)})
+		out = append(out, Check{e.prefix + ":" + action, arn, e.keys(r, arn, e.tags(r, arn))})
 	}
-	if r.tagging != "" && len(requested) > 0 {
-		for _, arn := range resources {
-			// EC2 asks about what is made and not about what it is made in.
-			if e.service == "ec2" && !strings.HasSuffix(arn, "/*") {
-				continue
-			}
-			keys := e.keys(r, arn, requested)
-			if e.service == "ec2" {
-				keys["ec2:createaction"] = []string{r.operation}
-			}
-			out = append(out, Check{e.prefix + ":" + r.tagging, arn, keys})
+	for _, arn := range resources {
+		requested := e.tags(r, arn)
+		// EC2 asks about what is made and not about what it is made in.
+		if r.tagging == "" || len(requested) == 0 || e.service == "ec2" && !strings.HasSuffix(arn, "/*") {
+			continue
 		}
+		keys := e.keys(r, arn, requested)
+		if e.service == "ec2" {
+			keys["ec2:createaction"] = []string{r.operation}
+		}
+		out = append(out, Check{e.prefix + ":" + r.tagging, arn, keys})
 	}
 	for _, p := range r.passed {
 		for _, role := range values(e.input, p.path) {
@@ -182,11 +181,23 @@ func (e *evaluation) passRole(role string, p passPath) (Check, bool) {
 	return Check{"iam:PassRole", arn, map[string][]string{passedTo: {p.service}}}, arn != ""
 }
 
-// tags are those that the request sets.
-func (e *evaluation) tags(r row) map[string]string {
+// tags are those that the request sets on a resource. EC2's say what kind of resource
+// they are for.
+func (e *evaluation) tags(r row, arn string) map[string]string {
 	out := map[string]string{}
 	for _, path := range r.tags {
-		collectTags(e.input, path, out)
+		specs, ok := strings.CutSuffix(path, ".Tags")
+		if !ok {
+			collectTags(e.input, path, out)
+			continue
+		}
+		made := strings.HasSuffix(arn, "/*")
+		visit(reflect.ValueOf(e.input), strings.Split(specs, "."), func(spec reflect.Value) {
+			kind := fmt.Sprint(spec.FieldByName("ResourceType").Interface())
+			if kind == "" && made || kind != "" && strings.Contains(arn, ":"+kind+"/") {
+				collectTags(spec.Interface(), "Tags", out)
+			}
+		})
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -67,8 +68,11 @@ type Config struct {
 	// Directory finds the one of a service, by IAM's name of it. The resources of a
 	// service without one, nil, tell nothing.
 	Directory func(service string) Directory
-	Clock     clock.PassiveClock
-	Log       *slog.Logger
+	// Hosts are the names that the endpoint is reached by: S3's buckets may be before
+	// one of them.
+	Hosts []string
+	Clock clock.PassiveClock
+	Log   *slog.Logger
 }
 
 // Gate decides about AWS calls. It implements gateway.Authorizer.
@@ -107,8 +111,29 @@ func (g *Gate) Authorize(ctx context.Context, c gateway.Call) error {
 		return nil // see Judge
 	}
 	q := question{gate: g, call: c, who: who, standing: standing, base: g.base(who, c.Caller)}
+	return q.ask(ctx, g.checks(c))
+}
+
+// AuthorizeForeign implements gateway.ForeignAuthorizer for requests of S3.
+func (g *Gate) AuthorizeForeign(ctx context.Context, caller awsid.Caller, service string, r *http.Request) error {
+	if g.Mode == Off || service != "s3" {
+		return nil
+	}
+	checks := authorize.S3Checks(r, caller.Partition(), g.Hosts)
+	c := gateway.Call{Service: service, Caller: caller, Operation: strings.TrimPrefix(checks[0].Action, "s3:")}
+	who, standing, ok := g.Callers.Standing(ctx, caller)
+	if !ok {
+		return g.gone(ctx, c)
+	}
+	q := question{gate: g, call: c, who: who, standing: standing, base: g.base(who, caller)}
+	return q.ask(ctx, checks)
+}
+
+// ask goes through the checks of a call; its error is the first refusal.
+func (q *question) ask(ctx context.Context, checks []authorize.Check) error {
+	g, c := q.gate, q.call
 	var refusal error
-	for _, check := range g.checks(c) {
+	for _, check := range checks {
 		// A request that needs several permissions is asked about all of them: whoever
 		// reads the trace wants to grant them at once.
 		d := q.decide(check)
@@ -141,9 +166,15 @@ func (g *Gate) base(who policy.Subject, caller awsid.Caller) map[string][]string
 
 // checks are the questions of a call.
 func (g *Gate) checks(c gateway.Call) []authorize.Check {
+	if c.Service == "ec2" && c.Operation == "RunInstances" {
+		return g.launches(c)
+	}
 	checks := authorize.Checks(c.Service, c.Operation, c.Caller, c.Input, names(g.Directory))
-	if c.Service == "kms" {
+	switch {
+	case c.Service == "kms":
 		g.findCiphertext(c, checks)
+	case c.Service == "ec2" && c.Operation == "CreateFleet":
+		checks = append(checks, g.launches(c)...)
 	}
 	return checks
 }
@@ -171,7 +202,11 @@ func (q *question) decide(check authorize.Check) policy.Decision {
 				q.policies.Owner = a.Account
 			}
 		}
-		// What AWS says about tags of a role that is passed: they are not there reliably.
+		if a.Account == "" { // EC2's images and snapshots
+			a.Account = q.call.Caller.Account
+		}
+		// AWS advises against conditions on the tags of a role that is passed: they are
+		// not there reliably ("Grant a user permissions to pass a role").
 		if check.Action != "iam:PassRole" {
 			q.describe(keys, service, a)
 		}

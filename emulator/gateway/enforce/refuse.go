@@ -3,6 +3,7 @@ package enforce
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -48,6 +49,8 @@ func refusal(c gateway.Call, d *policy.Decision) error {
 		d = &said
 	}
 	switch {
+	case c.Service == "s3":
+		return &denial{"AccessDenied", strings.Replace(d.Sentence(), d.Request.Resource, strconv.Quote(d.Request.Resource), 1), http.StatusForbidden}
 	case c.Service == "sqs":
 		return &denial{"AccessDenied", lowered(d), http.StatusForbidden}
 	case c.Service == "kms" && hidden(c, d):

@@ -81,6 +81,11 @@ func (everybody) Principal(_ context.Context, arn string) (eks.Principal, bool) 
 
 func newWorld(t testing.TB, mode enforce.Mode) *world {
 	t.Helper()
+	return newWorldWith(t, mode, func(*gateway.Config) {})
+}
+
+func newWorldWith(t testing.TB, mode enforce.Mode, change func(*gateway.Config)) *world {
+	t.Helper()
 	st, err := store.Open(t.Context(), store.NewMemory(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -108,14 +113,16 @@ func newWorld(t testing.TB, mode enforce.Mode) *world {
 		"iam": iamService, "kms": kmsService, "ssm": ssmService, "logs": logsService, "sqs": sqsService, "events": eventsService, "ec2": ec2Service, "eks": eksService,
 	}
 	keys := sigv4.Chain{iamService, w.sts, sigv4.Builtin{}}
-	g, err := gateway.New(gateway.Config{
+	cfg := gateway.Config{
 		Keys: keys, Clock: clk, Log: slog.New(slog.DiscardHandler), Authorizer: w.gate,
 		Services: []*wire.Service{
 			bind(t, eksapi.Model(), eksService), bind(t, ec2api.Model(), ec2Service), bind(t, iamapi.Model(), iamService), bind(t, stsapi.Model(), w.sts),
 			bind(t, ssmapi.Model(), ssmService), bind(t, kmsapi.Model(), kmsService), bind(t, logsapi.Model(), logsService),
 			bind(t, sqsapi.Model(), sqsService), bind(t, eventsapi.Model(), eventsService),
 		},
-	})
+	}
+	change(&cfg)
+	g, err := gateway.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,6 +226,13 @@ func refused(t testing.TB, err error, code string, parts ...string) {
 			t.Errorf("%q is not in %q", p, api.ErrorMessage())
 		}
 	}
+}
+
+// isRefusal tells whether IAM refused; other errors are the service's, which was
+// reached.
+func isRefusal(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && (strings.HasPrefix(api.ErrorCode(), "AccessDenied") || api.ErrorCode() == "UnauthorizedOperation")
 }
 
 // cluster puts an ACTIVE cluster with a node group of each name there.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
@@ -24,6 +25,41 @@ func (s *Service) FullARN(sc awsid.Scope, resource string) string {
 		}
 	}
 	return sc.ARN("ec2", "launch-template/*")
+}
+
+// Launches are the requests for instances that a call comes to, each with what its
+// launch template says: IAM is asked about that too. A template that is not there
+// leaves a request as it is, for the operation to refuse.
+func (s *Service) Launches(sc awsid.Scope, in any) []*ec2.RunInstancesInput {
+	switch in := in.(type) {
+	case *ec2.RunInstancesInput:
+		return []*ec2.RunInstancesInput{s.effective(sc, in)}
+	case *ec2.CreateFleetInput:
+		var out []*ec2.RunInstancesInput
+		for _, c := range in.LaunchTemplateConfigs {
+			over := c.Overrides
+			if len(over) == 0 {
+				over = []types.FleetLaunchTemplateOverridesRequest{{}}
+			}
+			for _, o := range over {
+				run := &ec2.RunInstancesInput{ImageId: o.ImageId, InstanceType: o.InstanceType, SubnetId: o.SubnetId, TagSpecifications: in.TagSpecifications}
+				if t := c.LaunchTemplateSpecification; t != nil {
+					run.LaunchTemplate = &types.LaunchTemplateSpecification{LaunchTemplateId: t.LaunchTemplateId, LaunchTemplateName: t.LaunchTemplateName, Version: t.Version}
+				}
+				out = append(out, s.effective(sc, run))
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+func (s *Service) effective(sc awsid.Scope, in *ec2.RunInstancesInput) *ec2.RunInstancesInput {
+	merged, _, err := withTemplate(s.store, sc, in)
+	if err != nil {
+		return in
+	}
+	return merged
 }
 
 // PolicyResource tells policies the tags of a resource and, of some kinds, what it

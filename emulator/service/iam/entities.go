@@ -8,6 +8,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
 	"github.com/ekslocal/ekslocal/emulator/policy"
+	"github.com/ekslocal/ekslocal/fixtures/managedpolicies"
 )
 
 // Entity finds the user, group or role of an ARN with all of its policies: what a
@@ -82,17 +83,27 @@ func (s *Service) policiesOf(sc awsid.Scope, h holder, name string, g *grants) [
 // account's. What is not there is left out; the answer is never nil.
 func (s *Service) ManagedPolicies(sc awsid.Scope, arns ...string) []policy.Policy {
 	out := make([]policy.Policy, 0, len(arns))
+	sc = sc.Global()
+	aws := sc.AWSPolicy("")
 	for _, arn := range arns {
-		p, ok := managedIn(s.store, sc.Global(), arn)
-		if !ok {
+		var name, doc string
+		if strings.HasPrefix(arn, aws) {
+			m, ok := managedpolicies.ByARN(arn)
+			if !ok {
+				continue
+			}
+			name, doc = m.Name, m.Text
+		} else if p, ok := managedIn(s.store, sc, arn); ok {
+			name, doc = p.Name, p.document()
+		} else {
 			continue
 		}
-		d, err := s.parsed.Parse(p.document())
+		d, err := s.parsed.Parse(doc)
 		if err != nil {
 			s.log.Error("iam: a stored policy cannot be read", "policy", arn, "error", err)
 			continue
 		}
-		out = append(out, policy.Policy{Name: p.Name, ARN: arn, Document: d})
+		out = append(out, policy.Policy{Name: name, ARN: arn, Document: d})
 	}
 	return out
 }
