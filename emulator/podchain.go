@@ -253,7 +253,7 @@ func (w chainWorld) PodIdentity(ctx context.Context, token string) (*providercha
 	in := &eksauthsdk.AssumeRoleForPodIdentityInput{ClusterName: w.c.Resource.Name, Token: &token}
 	call := gateway.Call{Service: "eksauth", Operation: "AssumeRoleForPodIdentity", Protocol: eksauthapi.Model().Protocol, Caller: caller, Input: in}
 	if err := w.e.gate.Authorize(ctx, call); err != nil {
-		return nil, fault(err, "the agent asks as the node, whose role may not", "aws iam attach-role-policy --role-name "+name+" --policy-arn arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy")
+		return nil, fault(err, "the agent asks as the node, whose role may not", "aws iam attach-role-policy --role-name "+name+" --policy-arn "+w.c.Scope.AWSPolicy("AmazonEKSWorkerNodePolicy"))
 	}
 	r, err := w.e.eksauth.Request(ctx, in)
 	if err != nil {
