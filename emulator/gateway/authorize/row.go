@@ -16,7 +16,9 @@ import (
 //	ec2!!image/{ImageId}     one whose ARN has no account
 //	self                     the caller, if the members are not set
 //	*                        everything, or nothing in particular
-//	as=Action                the action is not named as the operation
+//	as=Action                the action is not named as the operation; it may be another
+//	                         service's, kms:CreateGrant
+//	ifset                    nothing is needed if the members are not set
 //	eks:key=Member.Member    a condition key of the request
 //	ec2:key@volume=Member    one that goes with a kind of resource only
 //	kms:context:*=Member     one for each key of a map
@@ -26,6 +28,7 @@ import (
 //	pass=RoleArn:eks.amazonaws.com      a role that is handed to a service
 //	passprofile=Name:ec2.amazonaws.com  the role of an instance profile
 //	itself                   the service decides, by the policies of the resource too
+//	linked=eks.amazonaws.com the service-linked role that the first use makes
 //	free                     nobody needs permission
 //
 // A line of an operation with a word after a slash, as in ReEncrypt/source, says what
@@ -33,11 +36,11 @@ import (
 type row struct {
 	operation, action string
 	free, self        bool
-	itself            bool
+	itself, ifSet     bool
 	resources         []string
 	keys              []keyPath
 	tags              []string
-	tagging           string
+	tagging, linked   string
 	passed            []passPath
 	more              []row
 }
@@ -85,6 +88,8 @@ func (r *row) word(w string) error {
 		r.self = true
 	case w == "itself":
 		r.itself = true
+	case w == "ifset":
+		r.ifSet = true
 	case !assigned:
 		r.resources = append(r.resources, w)
 	case v == "":
@@ -93,6 +98,8 @@ func (r *row) word(w string) error {
 		r.action = v
 	case name == "tags":
 		r.tags = append(r.tags, v)
+	case name == "linked":
+		r.linked = v
 	case name == "tagging":
 		r.tagging = v
 	case name == "pass" || name == "passprofile":
