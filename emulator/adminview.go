@@ -187,5 +187,6 @@ func (v adminView) Reset(ctx context.Context) error {
 	if err := v.store.Clear(ctx); err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
+	v.gate.Forget()
 	return nil
 }

@@ -202,7 +202,7 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 	}
 	e.backend = backend
 	e.eks, err = eks.New(eks.Config{
-		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam}, Keys: e.kms,
+		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam}, LinkedRoles: e.iam, Keys: e.kms,
 		ClusterPorts: e.cfg.ClusterPorts, Versions: backend.Versions(), Insights: insights{e},
 	})
 	return err

@@ -29,7 +29,7 @@ func (a *app) iamTraceCommand() *cobra.Command {
 	var asJSON, watch bool
 	cmd := &cobra.Command{
 		Use:   "trace",
-		Short: "Show the last decisions, the statement that made each, and what would have allowed what was denied",
+		Short: "Show the last decisions and what would have allowed what was denied",
 		Long: `Show the last decisions of IAM about AWS calls, the statement that made each and, for a
 denial, the smallest statements that would have allowed it.
 

@@ -3,6 +3,7 @@
 package authorize
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"maps"
@@ -29,7 +30,8 @@ type Check struct {
 type Names interface {
 	// ARN finds the full ARN of a resource: iam's role/NAME with the role's path, kms's
 	// key/alias/NAME as its key, eks's nodegroup/CLUSTER/NAME/* with its id. The role
-	// in an instance profile is iam's instance-profile/NAME/role.
+	// in an instance profile is iam's instance-profile/NAME/role, the service-linked role
+	// that a service has yet to make iam's service-linked-role/SERVICE.
 	ARN(sc awsid.Scope, service, resource string) string
 }
 
@@ -102,13 +104,13 @@ type evaluation struct {
 
 func (e *evaluation) checks(r row) []Check {
 	resources := e.resources(r)
-	action := r.operation
-	if r.action != "" {
+	action := e.prefix + ":" + cmp.Or(r.action, r.operation)
+	if strings.Contains(r.action, ":") {
 		action = r.action
 	}
 	var out []Check
 	for _, arn := range resources {
-		out = append(out, Check{e.prefix + ":" + action, arn, e.keys(r, arn, e.tags(r, arn))})
+		out = append(out, Check{action, arn, e.keys(r, arn, e.tags(r, arn))})
 	}
 	for _, arn := range resources {
 		requested := e.tags(r, arn)
@@ -123,12 +125,20 @@ func (e *evaluation) checks(r row) []Check {
 		out = append(out, Check{e.prefix + ":" + r.tagging, arn, keys})
 	}
 	for _, p := range r.passed {
+		if p.when != "" && !slices.Contains(values(e.input, p.when), p.is) {
+			continue
+		}
 		for _, role := range values(e.input, p.path) {
 			if c, ok := e.passRole(role, p); ok && !slices.ContainsFunc(out, func(o Check) bool {
 				return o.Action == c.Action && o.Resource == c.Resource && slices.Equal(o.Keys[passedTo], c.Keys[passedTo])
 			}) {
 				out = append(out, c)
 			}
+		}
+	}
+	if r.linked != "" && e.names != nil {
+		if arn := e.names.ARN(e.sc, "iam", "service-linked-role/"+r.linked); arn != "" {
+			out = append(out, Check{"iam:CreateServiceLinkedRole", arn, map[string][]string{"iam:awsservicename": {r.linked}}})
 		}
 	}
 	return out
@@ -214,6 +224,8 @@ func (e *evaluation) resources(r row) []string {
 		}
 	}
 	switch {
+	case out == nil && r.ifSet:
+		return nil
 	case out == nil && r.self && e.caller != "":
 		return []string{e.caller}
 	case out == nil:

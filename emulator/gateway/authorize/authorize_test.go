@@ -74,6 +74,9 @@ func TestCatalogue(t *testing.T) {
 				}
 				for _, p := range r.passed {
 					paths = append(paths, p.path)
+					if p.when != "" {
+						paths = append(paths, p.when)
+					}
 				}
 				for _, p := range append(paths, r.tags...) {
 					if !has(in, strings.Split(p, ".")) {
@@ -170,6 +173,17 @@ func TestChecks(t *testing.T) {
 			{"eks:TagResource", eksARN + "cluster/dev", with(tag, keys{"eks:authenticationmode": {"API"}, "eks:endpointpublicaccess": {"false"}})},
 			pass("arn:aws:iam::111122223333:role/eks", "eks.amazonaws.com"),
 		}},
+		{"eks", "AssociateEncryptionConfig", &eks.AssociateEncryptionConfigInput{ClusterName: aws.String("dev"), EncryptionConfig: []ekstypes.EncryptionConfig{{Provider: &ekstypes.Provider{KeyArn: aws.String("arn:aws:kms:us-east-1:111122223333:key/1")}}}}, []Check{
+			{"eks:AssociateEncryptionConfig", eksARN + "cluster/dev", keys{"eks:encryptionconfigproviderkeyarns": {"arn:aws:kms:us-east-1:111122223333:key/1"}}},
+			{"kms:DescribeKey", "arn:aws:kms:us-east-1:111122223333:key/1", keys{}}, {"kms:CreateGrant", "arn:aws:kms:us-east-1:111122223333:key/1", keys{}},
+		}},
+		{"eks", "CreateAccessEntry", &eks.CreateAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String("arn:aws:iam::111122223333:role/node"), Type: aws.String("EC2")}, []Check{
+			{"eks:CreateAccessEntry", eksARN + "cluster/dev", keys{"eks:accessentrytype": {"EC2"}, "eks:principalarn": {"arn:aws:iam::111122223333:role/node"}}},
+			pass("arn:aws:iam::111122223333:role/node", "ec2.amazonaws.com"),
+		}},
+		{"eks", "CreateAccessEntry", &eks.CreateAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String("arn:aws:iam::111122223333:role/ops")}, []Check{
+			{"eks:CreateAccessEntry", eksARN + "cluster/dev", keys{"eks:principalarn": {"arn:aws:iam::111122223333:role/ops"}}},
+		}},
 		{"eks", "DeleteNodegroup", &eks.DeleteNodegroupInput{ClusterName: aws.String("dev"), NodegroupName: aws.String("ng")}, []Check{{"eks:DeleteNodegroup", eksARN + "nodegroup/dev/ng/*", keys{}}}},
 		{"eks", "DescribeAccessEntry", &eks.DescribeAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String("arn:aws:iam::111122223333:role/team/ops")}, []Check{
 			{"eks:DescribeAccessEntry", eksARN + "access-entry/dev/role/111122223333/ops/*", keys{"eks:clustername": {"dev"}, "eks:principalarn": {"arn:aws:iam::111122223333:role/team/ops"}}},
@@ -241,5 +255,25 @@ func TestChecks(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestEmptyInputs asks about requests that say nothing: every operation that is not
+// free is still a question, with a resource.
+func TestEmptyInputs(t *testing.T) {
+	caller := awsid.Caller{Scope: awsid.Scope{Account: "111122223333", Region: "us-east-1"}, ARN: "arn:aws:iam::111122223333:user/alice"}
+	for service, rows := range catalogue() {
+		for op, r := range rows {
+			m, _ := clients[service].client.MethodByName(op)
+			checks := Checks(service, op, caller, reflect.New(m.Type.In(2).Elem()).Interface(), names{})
+			if len(checks) == 0 != r.free {
+				t.Errorf("%s:%s: %d questions", service, op, len(checks))
+			}
+			for _, c := range checks {
+				if c.Resource == "" || !strings.Contains(c.Action, ":") || strings.ContainsAny(c.Resource, "{}|!") {
+					t.Errorf("%s:%s: %q on %q", service, op, c.Action, c.Resource)
+				}
+			}
+		}
 	}
 }

@@ -16,7 +16,9 @@ import (
 //	ec2!!image/{ImageId}     one whose ARN has no account
 //	self                     the caller, if the members are not set
 //	*                        everything, or nothing in particular
-//	as=Action                the action is not named as the operation
+//	as=Action                the action is not named as the operation; it may be another
+//	                         service's, kms:CreateGrant
+//	ifset                    nothing is needed if the members are not set
 //	eks:key=Member.Member    a condition key of the request
 //	ec2:key@volume=Member    one that goes with a kind of resource only
 //	kms:context:*=Member     one for each key of a map
@@ -24,8 +26,10 @@ import (
 //	tags=Tags                the tags that the request sets, map or list
 //	tagging=TagResource      what setting them needs besides
 //	pass=RoleArn:eks.amazonaws.com      a role that is handed to a service
+//	pass=RoleArn:ec2.amazonaws.com?Type=EC2  one that is if a member has a value
 //	passprofile=Name:ec2.amazonaws.com  the role of an instance profile
 //	itself                   the service decides, by the policies of the resource too
+//	linked=eks.amazonaws.com the service-linked role that the first use makes
 //	free                     nobody needs permission
 //
 // A line of an operation with a word after a slash, as in ReEncrypt/source, says what
@@ -33,11 +37,11 @@ import (
 type row struct {
 	operation, action string
 	free, self        bool
-	itself            bool
+	itself, ifSet     bool
 	resources         []string
 	keys              []keyPath
 	tags              []string
-	tagging           string
+	tagging, linked   string
 	passed            []passPath
 	more              []row
 }
@@ -46,6 +50,7 @@ type keyPath struct{ name, only, path string }
 
 type passPath struct {
 	path, service string
+	when, is      string // the member and its value; empty: always
 	profile       bool
 }
 
@@ -85,6 +90,8 @@ func (r *row) word(w string) error {
 		r.self = true
 	case w == "itself":
 		r.itself = true
+	case w == "ifset":
+		r.ifSet = true
 	case !assigned:
 		r.resources = append(r.resources, w)
 	case v == "":
@@ -93,6 +100,8 @@ func (r *row) word(w string) error {
 		r.action = v
 	case name == "tags":
 		r.tags = append(r.tags, v)
+	case name == "linked":
+		r.linked = v
 	case name == "tagging":
 		r.tagging = v
 	case name == "pass" || name == "passprofile":
@@ -100,7 +109,9 @@ func (r *row) word(w string) error {
 		if !ok {
 			return fmt.Errorf("%q names no service", w)
 		}
-		r.passed = append(r.passed, passPath{path, service, name == "passprofile"})
+		service, when, _ := strings.Cut(service, "?")
+		when, is, _ := strings.Cut(when, "=")
+		r.passed = append(r.passed, passPath{path, service, when, is, name == "passprofile"})
 	case strings.Contains(name, ":"):
 		key, only, _ := strings.Cut(strings.ToLower(name), "@")
 		r.keys = append(r.keys, keyPath{key, only, v})

@@ -1,7 +1,9 @@
 package authorize
 
 import (
+	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -74,4 +76,26 @@ func TestS3Checks(t *testing.T) {
 	if d := cmp.Diff(want, S3Checks(r, "aws-cn", nil)); d != "" {
 		t.Error(d)
 	}
+}
+
+// FuzzS3Checks: whatever a client writes, it is asked about something of S3.
+func FuzzS3Checks(f *testing.F) {
+	f.Add("GET", "/b/k?policy&acl", "b.localhost:4566", "/from/a?versionId=1")
+	f.Add("POST", "/?delete", "[::1]", "%zz")
+	f.Fuzz(func(t *testing.T, method, target, host, source string) {
+		u, err := url.Parse(target)
+		if err != nil {
+			return
+		}
+		r := &http.Request{Method: method, URL: u, Host: host, Header: http.Header{"X-Amz-Copy-Source": {source}}}
+		checks := S3Checks(r, "aws", []string{"localhost"})
+		if len(checks) == 0 {
+			t.Fatal("nothing is asked")
+		}
+		for _, c := range checks {
+			if !strings.HasPrefix(c.Action, "s3:") || len(c.Action) == 3 || c.Resource != "*" && !strings.HasPrefix(c.Resource, "arn:aws:s3:::") {
+				t.Errorf("%s on %s", c.Action, c.Resource)
+			}
+		}
+	})
 }

@@ -211,6 +211,10 @@ func (q *question) decide(check authorize.Check) policy.Decision {
 			q.describe(keys, service, a)
 		}
 	}
+	if service == "kms" && q.call.Service != "kms" {
+		keys["kms:viaservice"] = []string{q.call.Service + "." + q.call.Caller.Region + "." + q.call.Caller.DNSSuffix()}
+		keys["kms:grantisforawsresource"] = []string{"true"}
+	}
 	if service == "ec2" {
 		keys["ec2:region"] = []string{q.call.Caller.Region}
 	}

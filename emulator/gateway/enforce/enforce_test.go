@@ -322,3 +322,29 @@ func TestAssume(t *testing.T) {
 		}
 	}
 }
+
+// TestLinkedRoles: the first node group of an account makes a role for EKS, which its
+// creator has to be allowed to.
+func TestLinkedRoles(t *testing.T) {
+	w := newWorld(t, enforce.Enforce)
+	w.cluster("dev", nil)
+	create := func(c aws.Config, name string) error {
+		_, err := eks.NewFromConfig(c).CreateNodegroup(t.Context(), &eks.CreateNodegroupInput{
+			ClusterName: aws.String("dev"), NodegroupName: &name, NodeRole: aws.String(iamARN + "role/node"), Subnets: subnetIDs(t, w.root),
+		})
+		return err
+	}
+	dev := w.session("dev", allow("eks:CreateNodegroup", "iam:PassRole", "*"))
+	refused(t, create(dev, "first"), "InvalidRequestException", "Failed to create service linked role: AWSServiceRoleForAmazonEKSNodegroup due to missing permissions for 'iam:CreateServiceLinkedRole'")
+	lead := w.session("lead", allow("eks:CreateNodegroup", "iam:PassRole", "*"),
+		`{"Effect":"Allow","Action":"iam:CreateServiceLinkedRole","Resource":"*","Condition":{"StringEquals":{"iam:AWSServiceName":"eks-nodegroup.amazonaws.com"}}}`)
+	for i, c := range []aws.Config{lead, dev} {
+		if err := create(c, string(rune('a'+i))); err != nil {
+			t.Error(err)
+		}
+	}
+	role := must(iam.NewFromConfig(w.root).GetRole(t.Context(), &iam.GetRoleInput{RoleName: aws.String("AWSServiceRoleForAmazonEKSNodegroup")})).Role
+	if *role.Path != "/aws-service-role/eks-nodegroup.amazonaws.com/" {
+		t.Error(*role.Path)
+	}
+}

@@ -51,6 +51,11 @@ func refusal(c gateway.Call, d *policy.Decision) error {
 	switch {
 	case c.Service == "s3":
 		return &denial{"AccessDenied", strings.Replace(d.Sentence(), d.Request.Resource, strconv.Quote(d.Request.Resource), 1), http.StatusForbidden}
+	case c.Service == "eks" && d.Request.Action == "iam:CreateServiceLinkedRole":
+		role := d.Request.Resource[strings.LastIndex(d.Request.Resource, "/")+1:]
+		return &denial{"InvalidRequestException", "Failed to create service linked role: " + role + " due to missing permissions for 'iam:CreateServiceLinkedRole'", http.StatusBadRequest}
+	case c.Service == "eks" && strings.HasPrefix(d.Request.Action, "kms:"):
+		return &denial{"InvalidRequestException", "User not authorized to perform " + d.Request.Action + " operation", http.StatusBadRequest}
 	case c.Service == "sqs":
 		return &denial{"AccessDenied", lowered(d), http.StatusForbidden}
 	case c.Service == "kms" && hidden(c, d):

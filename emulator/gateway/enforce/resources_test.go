@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eks"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -164,3 +166,23 @@ func TestTrace(t *testing.T) {
 func everything(*enforce.Entry) bool { return true }
 
 func must2[T any](v T, _ uint64) T { return v }
+
+// TestClusterKey: whoever encrypts a cluster's secrets needs the key for it.
+func TestClusterKey(t *testing.T) {
+	w := newWorld(t, enforce.Enforce)
+	key := must(kms.NewFromConfig(w.root).CreateKey(t.Context(), &kms.CreateKeyInput{})).KeyMetadata.Arn
+	in := &eks.CreateClusterInput{
+		Name: aws.String("dev"), RoleArn: aws.String(iamARN + "role/eks"), ResourcesVpcConfig: &ekstypes.VpcConfigRequest{SubnetIds: subnetIDs(t, w.root)},
+		EncryptionConfig: []ekstypes.EncryptionConfig{{Resources: []string{"secrets"}, Provider: &ekstypes.Provider{KeyArn: key}}},
+	}
+	create := func(c aws.Config) error {
+		_, err := eks.NewFromConfig(c).CreateCluster(t.Context(), in)
+		return err
+	}
+	base := allow("eks:CreateCluster", "iam:PassRole", "*")
+	refused(t, create(w.session("none", base)), "InvalidRequestException", "User not authorized to perform kms:DescribeKey operation")
+	refused(t, create(w.session("half", base, allow("kms:DescribeKey", "*"))), "InvalidRequestException", "User not authorized to perform kms:CreateGrant operation")
+	if err := create(w.session("both", base, `{"Effect":"Allow","Action":["kms:DescribeKey","kms:CreateGrant"],"Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"eks.us-east-1.amazonaws.com"}}}`)); err != nil {
+		t.Error(err)
+	}
+}

@@ -29,22 +29,28 @@ type Entry struct {
 // trace is the last decisions, in a ring.
 type trace struct {
 	mu      sync.Mutex
-	last    uint64
+	last    uint64 // the number of the newest
+	kept    uint64 // how many of the newest are there
 	entries []Entry
 }
 
-func newTrace(n int) *trace { return &trace{entries: make([]Entry, 0, n)} }
+func newTrace(n int) *trace { return &trace{entries: make([]Entry, n)} }
 
 func (t *trace) add(e Entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last++
 	e.Number = t.last
-	if len(t.entries) < cap(t.entries) {
-		t.entries = append(t.entries, e)
-		return
-	}
-	t.entries[(t.last-1)%uint64(len(t.entries))] = e
+	n := uint64(len(t.entries))
+	t.entries[(t.last-1)%n] = e
+	t.kept = min(t.kept+1, n)
+}
+
+// Forget drops all decisions; the numbers go on.
+func (g *Gate) Forget() {
+	g.trace.mu.Lock()
+	defer g.trace.mu.Unlock()
+	g.trace.kept = 0
 }
 
 // Decisions are those with a number above after that want takes, the oldest first; of
@@ -54,7 +60,7 @@ func (g *Gate) Decisions(after uint64, limit int, want func(*Entry) bool) (out [
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := uint64(len(t.entries))
-	for number := t.last; number > after && n > 0 && number+n > t.last && len(out) < limit; number-- {
+	for number := t.last; number > after && number+t.kept > t.last && len(out) < limit; number-- {
 		if e := &t.entries[(number-1)%n]; want(e) {
 			out = append(out, *e)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ec2sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	iamsdk "github.com/aws/aws-sdk-go-v2/service/iam"
 	stssdk "github.com/aws/aws-sdk-go-v2/service/sts"
@@ -103,7 +104,7 @@ func newWorldWith(t testing.TB, mode enforce.Mode, change func(*gateway.Config))
 	eventsService := events.New(events.Config{Store: st, Clock: clk, Queues: sqsService})
 	ec2Service := ec2.New(ec2.Config{Store: st, Clock: clk, Profiles: iamService})
 	eksService, err := eks.New(eks.Config{
-		Store: st, Clock: clk, Log: slog.New(slog.DiscardHandler), EC2: ec2Service, LaunchTemplates: ec2Service, IAM: everybody{}, Keys: kmsService,
+		Store: st, Clock: clk, Log: slog.New(slog.DiscardHandler), EC2: ec2Service, LaunchTemplates: ec2Service, IAM: everybody{}, LinkedRoles: iamService, Keys: kmsService,
 		ClusterPorts: [2]int{6500, 6599}, Versions: []string{"1.35", "1.36"},
 	})
 	if err != nil {
@@ -239,10 +240,12 @@ func isRefusal(err error) bool {
 func (w *world) cluster(name string, tags map[string]string, nodegroups ...string) {
 	w.t.Helper()
 	sc := awsid.Scope{Account: account, Region: region}
+	vpcs := must(ec2sdk.NewFromConfig(w.root).DescribeVpcs(w.t.Context(), &ec2sdk.DescribeVpcsInput{})).Vpcs
 	err := w.store.Update(w.t.Context(), func(tx *store.Tx) error {
 		c := &eks.Cluster{Scope: sc, ID: strings.Repeat("a", 32)}
 		c.Resource.Name, c.Resource.Arn, c.Resource.Tags = &name, aws.String(sc.ARN("eks", "cluster/"+name)), tags
 		c.Resource.Status, c.Resource.Version = ekstypes.ClusterStatusActive, aws.String("1.36")
+		c.Resource.ResourcesVpcConfig = &ekstypes.VpcConfigResponse{VpcId: vpcs[0].VpcId}
 		c.Resource.AccessConfig = &ekstypes.AccessConfigResponse{AuthenticationMode: ekstypes.AuthenticationModeApi}
 		eks.Clusters.Put(tx, sc, name, c)
 		for _, ng := range nodegroups {

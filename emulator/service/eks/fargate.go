@@ -102,6 +102,9 @@ func (s *Service) CreateFargateProfile(ctx context.Context, in *eks.CreateFargat
 		return nil, err
 	}
 	p.Request = req
+	if err := s.ensureLinked(ctx, scope, "eks-fargate.amazonaws.com"); err != nil {
+		return nil, err
+	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if old, err := earlierFargateProfile(tx, scope, a, req); err != nil || old != nil {
 			p = old

@@ -47,6 +47,9 @@ func (s *Service) CreateNodegroup(ctx context.Context, in *eks.CreateNodegroupIn
 		return nil, err
 	}
 	n.Request = req
+	if err := s.ensureLinked(ctx, scope, "eks-nodegroup.amazonaws.com"); err != nil {
+		return nil, err
+	}
 	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		if old, err := earlierNodegroup(tx, scope, a, req); err != nil || old != nil {
 			n = old

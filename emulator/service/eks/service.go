@@ -40,6 +40,19 @@ type IAM interface {
 	Principal(ctx context.Context, arn string) (p Principal, ok bool)
 }
 
+// LinkedRoles makes the roles by which EKS manages node groups and Fargate.
+type LinkedRoles interface {
+	EnsureServiceLinkedRole(ctx context.Context, sc awsid.Scope, service string) error
+}
+
+// ensureLinked makes the service-linked role of a part of EKS with its first use.
+func (s *Service) ensureLinked(ctx context.Context, sc awsid.Scope, service string) error {
+	if s.linkedRoles == nil {
+		return nil
+	}
+	return s.linkedRoles.EnsureServiceLinkedRole(ctx, sc, service)
+}
+
 // Principal is an IAM principal.
 type Principal struct {
 	// ARN includes the path.
@@ -67,6 +80,8 @@ type Config struct {
 	// launch template are then refused.
 	LaunchTemplates LaunchTemplates
 	IAM             IAM
+	// LinkedRoles nil makes no service-linked roles.
+	LinkedRoles LinkedRoles
 	// Keys nil takes every key of an encryption configuration.
 	Keys Keys
 	// Insights is asked before a version rollback; without it the insights of the
@@ -88,6 +103,7 @@ type Service struct {
 	ec2             EC2
 	launchTemplates LaunchTemplates
 	iam             IAM
+	linkedRoles     LinkedRoles
 	keys            Keys
 	insights        InsightsChecker
 	ports           [2]int
@@ -114,7 +130,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	return &Service{
 		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, ec2: cfg.EC2, launchTemplates: cfg.LaunchTemplates,
-		iam: cfg.IAM, keys: cfg.Keys, insights: cfg.Insights, ports: cfg.ClusterPorts, versions: versions, policies: policies,
+		iam: cfg.IAM, linkedRoles: cfg.LinkedRoles, keys: cfg.Keys, insights: cfg.Insights, ports: cfg.ClusterPorts, versions: versions, policies: policies,
 	}, nil
 }
 

@@ -8,10 +8,18 @@ import (
 )
 
 // FullARN finds what requests name without its path, such as role/NAME. The role of
-// an instance profile is instance-profile/NAME/role.
+// an instance profile is instance-profile/NAME/role; service-linked-role/SERVICE is the
+// role that the service has yet to make.
 func (s *Service) FullARN(sc awsid.Scope, resource string) string {
 	sc = sc.Global()
 	kind, name, _ := strings.Cut(resource, "/")
+	if kind == "service-linked-role" {
+		l, ok := linkedServices[name]
+		if !ok || roles.Get(s.store, sc, key(l.role)) != nil {
+			return ""
+		}
+		return sc.ARN("iam", "role"+linkedPath(name)+l.role)
+	}
 	if profile, ok := strings.CutSuffix(name, "/role"); ok && kind == "instance-profile" {
 		if p := profiles.Get(s.store, sc, key(profile)); p != nil && p.Role != "" {
 			return s.FullARN(sc, "role/"+p.Role)

@@ -96,6 +96,9 @@ func (s *Service) EnsureServiceLinkedRole(ctx context.Context, sc awsid.Scope, s
 	if !ok {
 		return invalidInput("Service role is not supported for " + service + ".")
 	}
+	if roles.Get(s.store, sc, key(r.Name)) != nil {
+		return nil
+	}
 	return s.store.Update(ctx, func(tx *store.Tx) error {
 		if roles.Get(tx, sc, key(r.Name)) == nil {
 			roles.Put(tx, sc, key(r.Name), r)
