@@ -15,6 +15,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	eksauthsdk "github.com/aws/aws-sdk-go-v2/service/eksauth"
 	stssdk "github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 
 	api "github.com/ekslocal/ekslocal/api/admin"
 	eksauthapi "github.com/ekslocal/ekslocal/api/eksauth"
@@ -90,21 +91,28 @@ func (w chainWorld) Association(context.Context) string {
 	return aws.ToString(p.Resource.AssociationId)
 }
 
+// fault words an error of an API as clients show it.
 func fault(err error, why string, mend ...string) *providerchain.Fault {
+	var refusal smithy.APIError
+	if errors.As(err, &refusal) {
+		err = errors.New(refusal.ErrorCode() + ": " + refusal.ErrorMessage())
+	}
 	return &providerchain.Fault{Err: err, Why: why, Mend: mend}
 }
+
+var errUnknownKey = errors.New("InvalidClientTokenId: The security token included in the request is invalid.") //nolint:staticcheck // AWS's words
 
 // got is whose the credentials are.
 func (w chainWorld) got(ctx context.Context, id, secret, token *string, expires *time.Time) (*providerchain.Got, *providerchain.Fault) {
 	key, ok := w.e.keys().Key(ctx, w.c.Scope.Partition(), aws.ToString(id))
 	if !ok || key.Secret != aws.ToString(secret) || key.SessionToken != aws.ToString(token) {
-		return nil, fault(errors.New("InvalidClientTokenId: The security token included in the request is invalid."), "nobody has these credentials") //nolint:staticcheck // AWS's words
+		return nil, fault(errUnknownKey, "nobody has these credentials")
 	}
 	caller := key.Caller
 	caller.AccessKeyID = aws.ToString(id)
 	who, p, ok := w.e.sts.Standing(ctx, caller)
 	if !ok {
-		return nil, fault(errors.New("InvalidClientTokenId: The security token included in the request is invalid."), "the user or role is gone") //nolint:staticcheck // AWS's words
+		return nil, fault(errUnknownKey, "the user or role is gone")
 	}
 	out := &providerchain.Got{
 		Identity:    api.CredentialIdentity{ARN: caller.ARN, Account: caller.Account, UserID: caller.UserID, Policies: []string{}, Expires: expires},
@@ -187,18 +195,17 @@ func (w chainWorld) Agent(context.Context) *providerchain.Fault {
 
 // node is the node's role, as the instance's metadata has it.
 func (w chainWorld) node(ctx context.Context) (sts.ServiceRequest, *ec2.Instance, *providerchain.Fault) {
-	none := errors.New("Unable to locate credentials") //nolint:staticcheck // botocore's words
 	id := w.InstanceID()
 	i := ec2.Instances.Get(w.e.store, w.c.Scope, id)
 	switch {
 	case i == nil:
-		return sts.ServiceRequest{}, nil, fault(none, "the pod is not on an EC2 instance")
+		return sts.ServiceRequest{}, nil, fault(providerchain.ErrNoCredentials, "the pod is not on an EC2 instance")
 	case i.IamInstanceProfile == nil:
-		return sts.ServiceRequest{}, nil, fault(none, "the instance "+id+" has no instance profile")
+		return sts.ServiceRequest{}, nil, fault(providerchain.ErrNoCredentials, "the instance "+id+" has no instance profile")
 	}
 	_, role, ok := w.e.iam.InstanceProfileRole(ctx, w.c.Scope, aws.ToString(i.IamInstanceProfile.Arn))
 	if !ok || role == "" {
-		return sts.ServiceRequest{}, nil, fault(none, "the instance profile of "+id+" has no role")
+		return sts.ServiceRequest{}, nil, fault(providerchain.ErrNoCredentials, "the instance profile of "+id+" has no role")
 	}
 	return sts.ServiceRequest{
 		Service: "ec2.amazonaws.com", RoleARN: role, SessionName: id, Life: 6 * time.Hour, SourceARN: w.c.Scope.ARN("ec2", "instance/"+id),
@@ -212,18 +219,17 @@ func (w chainWorld) Metadata(ctx context.Context) (*providerchain.Got, *provider
 	if f != nil {
 		return nil, f
 	}
-	none := errors.New("Unable to locate credentials") //nolint:staticcheck // botocore's words
 	if o := i.MetadataOptions; o != nil {
 		switch {
 		case o.HttpEndpoint == ec2types.InstanceMetadataEndpointStateDisabled:
-			return nil, fault(none, "the instance's metadata service is disabled")
+			return nil, fault(providerchain.ErrNoCredentials, "the instance's metadata service is disabled")
 		case aws.ToInt32(o.HttpPutResponseHopLimit) < 2 && !w.Pod.Spec.HostNetwork:
-			return nil, fault(none, "the instance's metadata answers do not reach pods: the hop limit is 1", "give the pod's service account a role of its own")
+			return nil, fault(providerchain.ErrNoCredentials, "the instance's metadata answers do not reach pods: the hop limit is 1", "give the pod's service account a role of its own")
 		}
 	}
 	c, _, err := w.e.sts.ServiceSession(ctx, in)
 	if err != nil {
-		return nil, fault(none, "EC2 does not get the node's role: "+err.Error())
+		return nil, fault(providerchain.ErrNoCredentials, "EC2 does not get the node's role: "+err.Error())
 	}
 	return w.got(ctx, c.AccessKeyId, c.SecretAccessKey, c.SessionToken, c.Expiration)
 }
@@ -247,7 +253,7 @@ func (w chainWorld) PodIdentity(ctx context.Context, token string) (*providercha
 	in := &eksauthsdk.AssumeRoleForPodIdentityInput{ClusterName: w.c.Resource.Name, Token: &token}
 	call := gateway.Call{Service: "eksauth", Operation: "AssumeRoleForPodIdentity", Protocol: eksauthapi.Model().Protocol, Caller: caller, Input: in}
 	if err := w.e.gate.Authorize(ctx, call); err != nil {
-		return nil, fault(err, "the agent asks as the node, whose role may not", "aws iam attach-role-policy --role-name "+name+" --policy-arn arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy")
+		return nil, fault(err, "the agent asks as the node, whose role may not", "aws iam attach-role-policy --role-name "+name+" --policy-arn "+w.c.Scope.AWSPolicy("AmazonEKSWorkerNodePolicy"))
 	}
 	r, err := w.e.eksauth.Request(ctx, in)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
@@ -29,6 +30,7 @@ type shop struct {
 	*world
 	k       *kube
 	admin   person
+	aws     *awsCLI
 	cluster *ekstypes.Cluster
 	issuer  string // without its scheme
 }
@@ -37,14 +39,14 @@ const parameter = "/shop/db"
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
-	tool(t, "aws")
 	tool(t, "kubectl")
 	w := newWorld(t, start(t))
 	c := w.cluster(t, "dev")
 	w.nodegroup(t, "dev", "ng", 1)
 	s := &shop{world: w, k: w.kube(t, c), cluster: c, issuer: strings.TrimPrefix(*c.Identity.Oidc.Issuer, "https://")}
 	s.admin = person{w.env(filepath.Join(t.TempDir(), "kubeconfig"))}
-	must(runTool(t, s.admin.env, "", "aws", "eks", "update-kubeconfig", "--name", "dev"))(t)
+	s.aws = newAWS(t, s.admin.env)
+	s.aws.ok(t, "eks", "update-kubeconfig", "--name", "dev")
 	must(s.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String(parameter), Value: aws.String("hunter2"), Type: ssmtypes.ParameterTypeString}))(t)
 	return s
 }
@@ -80,34 +82,43 @@ func (s *shop) credentials(t *testing.T, pod string) (admin.PodCredentials, erro
 	return c, err
 }
 
-// as is the environment of whoever acts as the pod, as the documentation says.
-func (s *shop) as(t *testing.T, pod string) []string {
+// as is what makes the aws command act as the pod, as the documentation says.
+func (s *shop) as(t *testing.T, namespace, pod string) (vars []string) {
 	t.Helper()
-	env := slices.Clone(s.admin.env)
-	for line := range strings.Lines(runCLI(t, s.emulator, s.admin.env, "pod", "credentials", pod, "--export")) {
+	for line := range strings.Lines(runCLI(t, s.emulator, s.admin.env, "pod", "credentials", "-n", namespace, pod, "--export")) {
 		name, value, ok := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "export ")), "=")
 		if !ok {
 			t.Fatalf("%q is no export command", line)
 		}
-		env = append(env, name+"="+strings.Trim(value, "'"))
+		vars = append(vars, name+"="+strings.Trim(value, "'"))
 	}
-	return env
+	return vars
 }
 
-// reads tells whether somebody may read the parameter, by the aws command.
-func (s *shop) reads(t *testing.T, env []string) error {
+// run is the aws command by somebody.
+func (s *shop) run(t *testing.T, vars []string, args ...string) (string, error) {
 	t.Helper()
-	out, err := runTool(t, env, "", "aws", "ssm", "get-parameter", "--name", parameter, "--query", "Parameter.Value", "--output", "text")
-	if err == nil && strings.TrimSpace(out) != "hunter2" {
+	r := s.aws.run(t, vars, args...)
+	if r.Code != 0 {
+		return "", fmt.Errorf("aws %s: %s", strings.Join(args[:2], " "), strings.TrimSpace(r.Err))
+	}
+	return strings.TrimSpace(r.Out), nil
+}
+
+// reads tells whether somebody may read the parameter.
+func (s *shop) reads(t *testing.T, vars []string) error {
+	t.Helper()
+	out, err := s.run(t, vars, "ssm", "get-parameter", "--name", parameter, "--query", "Parameter.Value", "--output", "text")
+	if err == nil && out != "hunter2" {
 		t.Errorf("the parameter is %q", out)
 	}
 	return err
 }
 
-func (s *shop) refused(t *testing.T, env []string, who string) {
+func (s *shop) refused(t *testing.T, vars []string, who string) {
 	t.Helper()
 	want := "is not authorized to perform: ssm:GetParameter on resource: arn:aws:ssm:us-east-1:000000000000:parameter/shop/db because no identity-based policy allows the ssm:GetParameter action"
-	if err := s.reads(t, env); err == nil || !strings.Contains(err.Error(), who) || !strings.Contains(err.Error(), want) {
+	if err := s.reads(t, vars); err == nil || !strings.Contains(err.Error(), who) || !strings.Contains(err.Error(), want) {
 		t.Errorf("%s reads the parameter: %v", who, err)
 	}
 }
@@ -155,19 +166,19 @@ func TestIRSA(t *testing.T) {
 	if err != nil || !strings.HasPrefix(got.Identity.ARN, "arn:aws:sts::000000000000:assumed-role/reader/") || !slices.Contains(got.Identity.Policies, "read (inline)") {
 		t.Fatalf("pod a is %+v, %v", got, err)
 	}
-	if err := s.reads(t, s.as(t, "a")); err != nil {
+	if err := s.reads(t, s.as(t, "default", "a")); err != nil {
 		t.Errorf("pod a: %v", err)
 	}
 	got, err = s.credentials(t, "b")
 	if err != nil || last(got).Name != "instance metadata" || !strings.HasPrefix(got.Identity.ARN, "arn:aws:sts::000000000000:assumed-role/node/i-") {
 		t.Fatalf("pod b is %+v, %v", got, err)
 	}
-	s.refused(t, s.as(t, "b"), "assumed-role/node/i-")
+	s.refused(t, s.as(t, "default", "b"), "assumed-role/node/i-")
 
 	// The role's trust names one service account.
 	s.pod(t, "c", "stranger")
 	got, err = s.credentials(t, "c")
-	if step := last(got); err == nil || got.Identity != nil || step.Name != "sts" || step.Error != "api error AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" ||
+	if step := last(got); err == nil || got.Identity != nil || step.Name != "sts" || step.Error != "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity" ||
 		!strings.Contains(step.Text, `:sub ["system:serviceaccount:default:reader"] does not hold for system:serviceaccount:default:stranger`) || len(step.Mend) != 2 {
 		t.Errorf("pod c is %+v, %v", got, err)
 	}
@@ -216,7 +227,7 @@ func (s *shop) tokenAttacks(t *testing.T, role string) {
 	}
 	good := create("reader", "--audience", "sts.amazonaws.com")
 	assume := func(token string) error {
-		_, err := runTool(t, s.admin.env, "", "aws", "sts", "assume-role-with-web-identity", "--role-arn", role, "--role-session-name", "me", "--web-identity-token", token)
+		_, err := s.run(t, nil, "sts", "assume-role-with-web-identity", "--role-arn", role, "--role-session-name", "me", "--web-identity-token", token)
 		return err
 	}
 	if err := assume(good); err != nil {
@@ -263,44 +274,39 @@ func TestPodIdentity(t *testing.T) {
 	}
 
 	// Without the agent nobody hands out credentials, and an SDK does not go on.
-	in := []string{"-n", "shop", "a"}
-	_, err := runTool(t, s.admin.env, "", s.binary, append([]string{"pod", "credentials", "--endpoint", s.endpoint}, in...)...)
+	_, err := runTool(t, s.admin.env, "", s.binary, "pod", "credentials", "--endpoint", s.endpoint, "-n", "shop", "a")
 	if err == nil || !strings.Contains(err.Error(), "pod shop/a gets no credentials") {
 		t.Errorf("without the agent: %v", err)
 	}
 	s.addon(t, "dev", "eks-pod-identity-agent")
-	eventually(t, 30e9, "the agent runs", func() error {
+	eventually(t, 30*time.Second, "the agent runs", func() error {
 		list := must(s.k.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=eks-pod-identity-agent"}))(t).Items
 		if len(list) == 0 || !podRuns(&list[0]) {
 			return fmt.Errorf("its pods: %+v", list)
 		}
 		return nil
 	})
-	env := slices.Clone(s.admin.env)
-	for line := range strings.Lines(runCLI(t, s.emulator, s.admin.env, append([]string{"pod", "credentials", "--export"}, in...)...)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "export ")), "=")
-		env = append(env, name+"="+strings.Trim(value, "'"))
-	}
-	who := must(runTool(t, env, "", "aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text"))(t)
+	pod := s.as(t, "shop", "a")
+	who := must(s.run(t, pod, "sts", "get-caller-identity", "--query", "Arn", "--output", "text"))(t)
 	if !strings.HasPrefix(who, "arn:aws:sts::000000000000:assumed-role/reader/eks-dev-a-") {
 		t.Errorf("the pod acts as %s", who)
 	}
-	if err := s.reads(t, env); err != nil {
+	if err := s.reads(t, pod); err != nil {
 		t.Errorf("pod a: %v", err)
 	}
-	s.refused(t, s.as(t, "b"), "assumed-role/node/i-")
-	s.refused(t, s.as(t, "c"), "assumed-role/reader/eks-dev-c-") // the role is the same, the namespace is not
+	s.refused(t, s.as(t, "default", "b"), "assumed-role/node/i-")
+	s.refused(t, s.as(t, "default", "c"), "assumed-role/reader/eks-dev-c-") // the role is the same, the namespace is not
 
 	// The API itself, as the agent calls it: by the node's credentials.
 	token := strings.TrimSpace(s.admin.ok(t, "", "-n", "shop", "create", "token", "reader", "--audience", "pods.eks.amazonaws.com", "--bound-object-kind", "Pod", "--bound-object-name", "a", "--bound-object-uid", string(a.UID)))
-	assume := func(env []string, token string) (string, error) {
-		return runTool(t, env, "", "aws", "eks-auth", "assume-role-for-pod-identity", "--cluster-name", "dev", "--token", token, "--query", "subject.serviceAccount", "--output", "text")
+	assume := func(vars []string, token string) (string, error) {
+		return s.run(t, vars, "eks-auth", "assume-role-for-pod-identity", "--cluster-name", "dev", "--token", token, "--query", "subject.serviceAccount", "--output", "text")
 	}
-	node := s.as(t, "b")
-	if out, err := assume(node, token); err != nil || strings.TrimSpace(out) != "reader" {
+	node := s.as(t, "default", "b")
+	if out, err := assume(node, token); err != nil || out != "reader" {
 		t.Errorf("EKS Auth answers the node %q, %v", out, err)
 	}
-	if _, err := assume(env, token); err == nil || !strings.Contains(err.Error(), "is not authorized to perform: eks-auth:AssumeRoleForPodIdentity on resource: arn:aws:eks:us-east-1:000000000000:cluster/dev") {
+	if _, err := assume(pod, token); err == nil || !strings.Contains(err.Error(), "is not authorized to perform: eks-auth:AssumeRoleForPodIdentity on resource: arn:aws:eks:us-east-1:000000000000:cluster/dev") {
 		t.Errorf("EKS Auth answers a pod: %v", err)
 	}
 	for name, attack := range map[string]struct{ token, want string }{

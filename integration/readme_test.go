@@ -7,37 +7,50 @@ import (
 	"testing"
 )
 
+// commands are the first indented block below a heading of the README.
+func commands(t *testing.T, heading string) (lines []string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "## "+heading+"\n")
+	if !ok {
+		t.Fatalf("the README has no heading %q", heading)
+	}
+	for line := range strings.Lines(rest) {
+		command, indented := strings.CutPrefix(line, "    ")
+		switch {
+		case indented:
+			lines = append(lines, command)
+		case strings.TrimSpace(line) != "" && lines != nil:
+			return lines
+		}
+	}
+	return lines
+}
+
 // TestReadmeByHand types what the README tells a newcomer to type, all but the start
 // itself: the emulator of the test listens elsewhere.
 func TestReadmeByHand(t *testing.T) {
 	tool(t, "aws")
 	tool(t, "kubectl")
-	text, err := os.ReadFile(filepath.Join("..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(text), "## By hand\n")
-	if !ok {
-		t.Fatal("the README has no such heading")
-	}
+	e := start(t)
 	var script strings.Builder
 	script.WriteString("set -euo pipefail\n")
-	for line := range strings.Lines(rest) {
-		command, indented := strings.CutPrefix(line, "    ")
-		if !indented && strings.TrimSpace(line) != "" {
-			break
+	for _, command := range commands(t, "By hand") {
+		if !strings.HasPrefix(command, "bin/ekslocal") && !strings.HasPrefix(command, "eval ") {
+			script.WriteString(command)
 		}
-		if strings.HasPrefix(command, "bin/ekslocal") || strings.HasPrefix(command, "eval ") {
-			continue
-		}
-		script.WriteString(command)
 	}
-	for _, step := range []string{"create-cluster", "wait cluster-active", "create-nodegroup", "kubectl get nodes,pods"} {
+	for _, command := range commands(t, "As whom a pod acts") {
+		script.WriteString(strings.ReplaceAll(command, "bin/ekslocal", "'"+e.binary+"'"))
+	}
+	for _, step := range []string{"create-cluster", "wait cluster-active", "create-nodegroup", "kubectl get nodes,pods", "pod credentials cart", "aws sts get-caller-identity"} {
 		if !strings.Contains(script.String(), step) {
 			t.Errorf("the README's commands have no %q:\n%s", step, script.String())
 		}
 	}
-	e := start(t)
 	out, err := runTool(t, e.env(filepath.Join(t.TempDir(), "kubeconfig")), script.String(), "bash")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -47,5 +60,8 @@ func TestReadmeByHand(t *testing.T) {
 	}
 	if n := strings.Count(out, "pod/web-"); n != 20 {
 		t.Errorf("%d pods:\n%s", n, out)
+	}
+	if !strings.Contains(out, "The pod acts as arn:aws:sts::000000000000:assumed-role/cart/") || !strings.Contains(out, `"Arn": "arn:aws:sts::000000000000:assumed-role/cart/`) {
+		t.Errorf("as whom the pod acts:\n%s", out)
 	}
 }

@@ -282,7 +282,7 @@ func (x *walk) container(ctx context.Context) (bool, error) {
 
 func (x *walk) metadata(ctx context.Context) (bool, error) {
 	if v := x.c.Env["AWS_EC2_METADATA_DISABLED"]; strings.EqualFold(v, "true") {
-		x.refused("instance metadata", "AWS_EC2_METADATA_DISABLED is true: the SDK does not ask", &Fault{Err: errNoCredentials})
+		x.refused("instance metadata", "AWS_EC2_METADATA_DISABLED is true: the SDK does not ask", &Fault{Err: ErrNoCredentials})
 		return true, nil
 	}
 	got, fault := x.w.Metadata(ctx)
@@ -295,5 +295,5 @@ func (x *walk) metadata(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// errNoCredentials is botocore's.
-var errNoCredentials = errors.New("Unable to locate credentials") //nolint:staticcheck // in its words
+// ErrNoCredentials is what is left to say at the end of the chain, in botocore's words.
+var ErrNoCredentials = errors.New("Unable to locate credentials") //nolint:staticcheck // theirs
