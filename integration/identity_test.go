@@ -92,7 +92,7 @@ func whoAmI(ctx context.Context, k kubernetes.Interface) (authenticationv1.UserI
 	return r.Status.UserInfo, nil
 }
 
-// isRefused, isForbidden and isLetIn are what a client may run into.
+// isRefused is nobody to the cluster: 401.
 func isRefused(ctx context.Context, k kubernetes.Interface) error {
 	u, err := whoAmI(ctx, k)
 	if !apierrors.IsUnauthorized(err) {
@@ -112,6 +112,7 @@ func is(name string) func(context.Context, kubernetes.Interface) error {
 	}
 }
 
+// isForbidden is known to the cluster and may not: 403.
 func isForbidden(ctx context.Context, k kubernetes.Interface) error {
 	_, err := k.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 	if !apierrors.IsForbidden(err) {
@@ -120,6 +121,7 @@ func isForbidden(ctx context.Context, k kubernetes.Interface) error {
 	return nil
 }
 
+// isAllowed may list pods.
 func isAllowed(ctx context.Context, k kubernetes.Interface) error {
 	_, err := k.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 	return err
