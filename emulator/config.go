@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/gateway"
+	"github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
@@ -35,6 +36,12 @@ type Config struct {
 	// AuthMode is "strict" (default) or "lax": unknown access keys from this machine
 	// are then the account's root.
 	AuthMode string
+	// Backend runs the clusters whose tags do not choose (docs/kind.md): "embedded"
+	// (default), "kind", or "auto", which is kind if Docker answers at the start.
+	Backend string
+	// KindNodeImage is the image of the nodes of kind clusters, and with it their
+	// version; empty: kind's own images.
+	KindNodeImage string
 	// SimulatedWebhooks is "skip" (default) or "fail".
 	SimulatedWebhooks string
 	// Fsync makes every write survive a power cut (docs/adr/0002-durability.md).
@@ -87,6 +94,13 @@ func (c *Config) complete() error {
 	case "strict", "lax":
 	default:
 		return fmt.Errorf("--auth can be strict or lax, not %q", c.AuthMode)
+	}
+	switch c.Backend {
+	case "":
+		c.Backend = eks.BackendEmbedded
+	case eks.BackendEmbedded, eks.BackendKind, "auto":
+	default:
+		return fmt.Errorf("--backend can be embedded, kind or auto, not %q", c.Backend)
 	}
 	var err error
 	if c.timing, err = timing.New(c.Timing, c.TimeScale); err != nil {

@@ -26,6 +26,7 @@ type startFlags struct {
 	advertise                []string
 	logFormat, logLevel      string
 	auth, webhooks           string
+	backend, nodeImage       string
 	noSpare                  bool
 	upstream, timing         string
 	scale                    float64
@@ -41,6 +42,8 @@ func (f *startFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.ports, "cluster-ports", "6500-6599", "ports for the clusters' Kubernetes API servers")
 	fs.StringSliceVar(&f.advertise, "advertise-host", nil, "further names or addresses by which clients reach the endpoints; certificates carry them, and clusters' endpoints the first")
 	fs.StringVar(&f.auth, "auth", "strict", "strict: AWS's answer to unknown access keys; lax: they are the account's root")
+	fs.StringVar(&f.backend, "backend", "embedded", "embedded: simulated pods, no Docker; kind: real ones in containers; auto: kind if Docker answers (docs/kind.md)")
+	fs.StringVar(&f.nodeImage, "kind-node-image", "", "image of the nodes of kind clusters (default: kind's own of the cluster's version)")
 	fs.StringVar(&f.webhooks, "simulated-webhooks", "skip", "skip or fail: calls of API servers to webhooks whose pods are simulated")
 	fs.BoolVar(&f.noSpare, "no-spare", false, "do not keep a started control plane for the next cluster: less memory, slower creation")
 	fs.StringVar(&f.upstream, "upstream", "", "URL of another emulator (LocalStack, moto, MinIO) for the services that ekslocal does not have, such as S3")
@@ -82,7 +85,7 @@ func (a *app) startCommand() *cobra.Command {
 // config checks the flags.
 func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	cfg := Config{Listen: f.listen, DataDir: f.dataDir, Ephemeral: f.ephemeral, AdvertiseHost: f.advertise,
-		Auth: f.auth, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, Upstream: f.upstream, Timing: f.timing, TimeScale: f.scale,
+		Auth: f.auth, Backend: f.backend, KindNodeImage: f.nodeImage, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, Upstream: f.upstream, Timing: f.timing, TimeScale: f.scale,
 		DrainTimeout: f.drain, JoinTimeout: f.join, Quotas: f.quotas, Version: a.Version}
 	if _, port, err := net.SplitHostPort(f.listen); err != nil || !isPort(port) {
 		return cfg, fmt.Errorf("--listen %s is not host:port, such as 127.0.0.1:4566", f.listen)
@@ -92,6 +95,9 @@ func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	}
 	if f.auth != "strict" && f.auth != "lax" {
 		return cfg, fmt.Errorf("--auth %s is neither strict nor lax", f.auth)
+	}
+	if f.backend != "embedded" && f.backend != "kind" && f.backend != "auto" {
+		return cfg, fmt.Errorf("--backend %s is none of embedded, kind, auto", f.backend)
 	}
 	for name := range f.quotas {
 		if !slices.Contains(quotas.Names(), name) {

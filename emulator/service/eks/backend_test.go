@@ -49,14 +49,20 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-func TestKindClusterKeepsItsVersion(t *testing.T) {
+func TestKindClusterCannot(t *testing.T) {
 	w := newWorld(t)
 	w.backends = map[string]func() []string{BackendKind: func() []string { return []string{"1.33", "1.34"} }}
 	w.active("one", func(in *eks.CreateClusterInput) {
 		in.Tags, in.Version = map[string]string{TagBackend: BackendKind}, aws.String("1.34")
 	})
-	_, err := w.UpdateClusterVersion(w.ctx, &eks.UpdateClusterVersionInput{Name: aws.String("one"), Version: aws.String("1.35")})
+	_, err := w.CreateNodegroup(w.ctx, &eks.CreateNodegroupInput{
+		ClusterName: aws.String("one"), NodegroupName: aws.String("ng"), NodeRole: aws.String(roleARN("node")), Subnets: []string{"subnet-a"},
+	})
+	if err == nil || !strings.Contains(err.Error(), "no nodes of EKS yet") {
+		t.Errorf("CreateNodegroup: %v", err)
+	}
+	_, err = w.UpdateClusterVersion(w.ctx, &eks.UpdateClusterVersionInput{Name: aws.String("one"), Version: aws.String("1.35")})
 	if err == nil || !strings.Contains(err.Error(), "stays at the version of its node image") {
-		t.Errorf("error %v", err)
+		t.Errorf("UpdateClusterVersion: %v", err)
 	}
 }
