@@ -53,5 +53,5 @@ docker run --rm --privileged --entrypoint true "$EKSLOCAL_KIND_NODE_IMAGE" || { 
 
 (cd integration/kind/nodeimage && $GO test ./layers ./pause)
 $GO test ./integration/kind/...
-EKSLOCAL_BINARY=$PWD/bin/ekslocal $GO test -count=1 -timeout 20m -v -run 'TestConformance' ./emulator/controlplane/kind
+EKSLOCAL_BINARY=$PWD/bin/ekslocal $GO test -count=1 -timeout 20m -v -run 'TestConformance|TestBadDays|TestRevive' ./emulator/controlplane/kind
 EKSLOCAL_BINARY=$PWD/bin/ekslocal $GO test -count=1 -timeout 20m -v -run 'TestKind$' ./integration

@@ -97,7 +97,9 @@ func (p *plane) apply(ctx context.Context, f files, r record) error {
 // issueAgain lets kubeadm make from the CA what it made from another before.
 func (p *plane) issueAgain(ctx context.Context) error {
 	engine, node := p.b.engine, nodeName(p.id)
-	if _, err := engine.run(ctx, nil, append([]string{"exec", node, "rm", "-f"}, issued...)...); err != nil {
+	// Certificates that the kubelet got by itself go before those of its configuration.
+	remove := "rm -f /var/lib/kubelet/pki/kubelet-client-* " + strings.Join(issued, " ")
+	if _, err := engine.run(ctx, nil, "exec", node, "sh", "-c", remove); err != nil {
 		return err
 	}
 	for _, phase := range [][]string{{"certs", "apiserver"}, {"certs", "apiserver-kubelet-client"}, {"kubeconfig", "all"}} {

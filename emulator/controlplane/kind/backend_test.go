@@ -11,6 +11,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/conformance"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/kind"
@@ -88,6 +93,32 @@ func TestBadDays(t *testing.T) {
 	}
 	if left := containers(t, spec); len(left) != 1 {
 		t.Errorf("of somebody else's cluster there is %v", left)
+	}
+}
+
+// TestRevive: a control plane whose container was killed comes back with its data.
+func TestRevive(t *testing.T) {
+	b := open(t, config(t))
+	spec := conformance.NewSpec(t, "revive", b.Versions()[0])
+	info, err := b.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kubernetes.NewForConfig(info.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	marker := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "marker"}}
+	if _, err := c.CoreV1().Namespaces().Create(t.Context(), marker, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	docker(t, "kill", "ekslocal-"+spec.ID+"-control-plane")
+	err = wait.PollUntilContextTimeout(t.Context(), time.Second, 2*time.Minute, false, func(ctx context.Context) (bool, error) {
+		_, err := c.CoreV1().Namespaces().Get(ctx, "marker", metav1.GetOptions{})
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Errorf("two minutes later: %v", err)
 	}
 }
 
