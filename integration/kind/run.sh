@@ -37,7 +37,8 @@ if ! docker info >/dev/null 2>&1; then
 	[ "$(id -u)" = 0 ] || { say "no Docker engine answers, and only root can start one"; exit 1; }
 	say "starting an engine"
 	CGO_ENABLED=0 $GO build -o "$work/fitcaps" ./integration/kind/fitcaps
-	dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" --host "unix://$work/docker.sock" \
+	# In a session of its own: Ctrl-C must leave it to clean up with.
+	setsid dockerd --data-root "$work/data" --exec-root "$work/exec" --pidfile "$work/pid" --host "unix://$work/docker.sock" \
 		--add-runtime "fitcaps=$work/fitcaps" --default-runtime fitcaps --default-address-pool base=172.30.0.0/16,size=24 >"$work/log" 2>&1 &
 	daemon=$!
 	export DOCKER_HOST=unix://$work/docker.sock
