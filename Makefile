@@ -11,7 +11,7 @@ LDFLAGS   = -s -w -X main.version=$(VERSION) -X k8s.io/client-go/pkg/version.git
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 IMAGE    ?= ekslocal:dev
 
-.PHONY: help build demo test test-integration bench lint generate image clean
+.PHONY: help build demo test test-integration test-kind bench lint generate image clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: build ## Unit, conformance and integration tests that need neither Docker 
 
 test-integration: build ## Real clients (aws, kubectl, terraform where installed) against the real binary
 	EKSLOCAL_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 20m ./integration/...
+
+test-kind: build ## The kind backend, in real containers: installs or finds Docker, builds a node image, removes it all
+	GO="$(GO)" bash integration/kind/run.sh
 
 bench: build ## Benchmarks with the peer beside them where it is installed; figures go to docs/performance.md
 	EKSLOCAL_BINARY=$(CURDIR)/$(BIN) bash integration/bench/run.sh

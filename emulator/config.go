@@ -14,6 +14,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/gateway"
 	"github.com/ekslocal/ekslocal/emulator/gateway/enforce"
+	"github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/timing"
 )
 
@@ -39,6 +40,12 @@ type Config struct {
 	// IAM is "enforce" (default), "audit" or "off": what becomes of AWS calls that IAM
 	// would refuse.
 	IAM string
+	// Backend runs the clusters whose tags do not choose (docs/kind.md): "embedded"
+	// (default), "kind", or "auto", which is kind if Docker answers at the start.
+	Backend string
+	// KindNodeImage is the image of the nodes of kind clusters, and with it their
+	// version; empty: kind's own images.
+	KindNodeImage string
 	// SimulatedWebhooks is "skip" (default) or "fail".
 	SimulatedWebhooks string
 	// Fsync makes every write survive a power cut (docs/adr/0002-durability.md).
@@ -92,6 +99,13 @@ func (c *Config) complete() error {
 	case "strict", "lax":
 	default:
 		return fmt.Errorf("--auth can be strict or lax, not %q", c.AuthMode)
+	}
+	switch c.Backend {
+	case "":
+		c.Backend = eks.BackendEmbedded
+	case eks.BackendEmbedded, eks.BackendKind, "auto":
+	default:
+		return fmt.Errorf("--backend can be embedded, kind or auto, not %q", c.Backend)
 	}
 	var err error
 	if c.iam, err = enforce.ParseMode(c.IAM); err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/admin"
 	"github.com/ekslocal/ekslocal/emulator/authn"
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/backends"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 	"github.com/ekslocal/ekslocal/emulator/gateway"
 	"github.com/ekslocal/ekslocal/emulator/gateway/enforce"
@@ -178,7 +179,7 @@ func (e *Emulator) makeServices(_, life context.Context) (err error) {
 // keys are all access keys there are: made through IAM and STS, and the built-in.
 func (e *Emulator) keys() sigv4.Keys { return sigv4.Chain{e.iam, e.sts, sigv4.Builtin{}} }
 
-func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
+func (e *Emulator) makeBackend(ctx, _ context.Context) (err error) {
 	rec := records{e.store}
 	e.authn, err = authn.New(authn.Config{
 		Clusters: rec, Entries: rec, Instances: rec, Providers: rec, ConfigMaps: awsAuth{e}, Hosts: e.cfg.certHosts(), Keys: e.keys(), Clock: e.cfg.Clock, Log: e.log,
@@ -196,14 +197,22 @@ func (e *Emulator) makeBackend(_, _ context.Context) (err error) {
 		cfg.SpareVersion, cfg.SpareServiceCIDR = eksversions.Default(), "172.20.0.0/16"
 		cfg.SpareIssuer = func(id string) string { return oidc.Issuer(e.issuerBase(), strings.ToUpper(id)) }
 	}
-	backend, err := embedded.New(cfg)
+	usual, err := embedded.New(cfg)
 	if err != nil {
 		return err
 	}
-	e.backend = backend
+	containers, err := e.kindBackend()
+	if err != nil {
+		return errors.Join(err, usual.Close())
+	}
+	if err := containers.Retain(ctx, func(id string) bool { return rec.find(id) != nil }); err != nil {
+		e.log.Warn("kind clusters of an earlier state are left behind", "error", err)
+	}
+	e.backend = backends.New(map[string]controlplane.Backend{"": usual, eks.BackendKind: containers})
 	e.eks, err = eks.New(eks.Config{
 		Store: e.store, Clock: e.cfg.Clock, Log: e.log, EC2: e.ec2, LaunchTemplates: e.ec2, IAM: principals{e.iam}, LinkedRoles: e.iam, Keys: e.kms,
-		ClusterPorts: e.cfg.ClusterPorts, Versions: backend.Versions(), Insights: insights{e},
+		ClusterPorts: e.cfg.ClusterPorts, Versions: usual.Versions(), Insights: insights{e},
+		Backends: map[string]func() []string{eks.BackendKind: kindVersions(containers, usual)}, Backend: e.defaultBackend(ctx, containers),
 	})
 	return err
 }

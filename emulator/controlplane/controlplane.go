@@ -26,6 +26,9 @@ type Spec struct {
 	ID string
 	// Name is the EKS cluster's name, for logs and the kubernetes tags only.
 	Name string
+	// Backend names what the control plane runs on where there is a choice
+	// (package backends); empty is the usual one. It stays what it is.
+	Backend string
 	// Version is the Kubernetes minor version, such as "1.34".
 	Version string
 	// ServiceCIDR is the cluster's service network, IPv4 or IPv6.

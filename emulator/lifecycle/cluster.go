@@ -140,7 +140,7 @@ func (l *Lifecycle) makeKeys(ctx context.Context, c *ekssvc.Cluster) error {
 }
 
 func (l *Lifecycle) newKeys(ctx context.Context, c *ekssvc.Cluster) (id string, keys controlplane.PKI, err error) {
-	if r, ok := l.Backend.(controlplane.Reserver); ok {
+	if r, ok := l.Backend.(controlplane.Reserver); ok && c.Backend == "" {
 		if spare, ok := r.Reserve(ctx, c.DesiredVersion, serviceCIDR(c)); ok {
 			return spare.ID, spare.PKI, nil
 		}
@@ -160,7 +160,7 @@ func (l *Lifecycle) newKeys(ctx context.Context, c *ekssvc.Cluster) (id string, 
 func (l *Lifecycle) spec(c *ekssvc.Cluster, version string) controlplane.Spec {
 	signer := c.Signer()
 	return controlplane.Spec{
-		ID: c.ID, Name: *c.Resource.Name, Version: version, ServiceCIDR: serviceCIDR(c), Port: c.Port,
+		ID: c.ID, Name: *c.Resource.Name, Backend: c.Backend, Version: version, ServiceCIDR: serviceCIDR(c), Port: c.Port,
 		Issuer: oidc.Issuer(l.IssuerBase, c.OIDCID()),
 		PKI:    controlplane.PKI{CACert: signer.Cert, CAKey: signer.Key, SAKey: c.SAKey, Trust: c.TrustBundle()},
 	}

@@ -31,6 +31,8 @@ type Config struct {
 	Auth          string // strict or lax
 	IAM           string // enforce, audit or off
 	Fsync         bool
+	// Backend is embedded, kind or auto; KindNodeImage is empty for kind's own images.
+	Backend, KindNodeImage string
 	// SimulatedWebhooks is skip or fail: what becomes of calls to admission webhooks
 	// whose pods are simulated.
 	SimulatedWebhooks string
@@ -137,7 +139,7 @@ func (a *app) root() *cobra.Command {
 		return fmt.Errorf("%w: see `%s --help`", err, c.CommandPath())
 	})
 	cmd.PersistentFlags().StringVar(&a.endpoint, "endpoint", "", "the emulator's URL (default: $AWS_ENDPOINT_URL, else the one that runs)")
-	cmd.AddCommand(a.startCommand(), a.stopCommand(), a.statusCommand(), a.ipsCommand(), a.podCommand(), a.iamCommand(), a.kubeconfigCommand(), a.tokenCommand(),
+	cmd.AddCommand(a.startCommand(), a.doctorCommand(), a.stopCommand(), a.statusCommand(), a.ipsCommand(), a.podCommand(), a.iamCommand(), a.kubeconfigCommand(), a.tokenCommand(),
 		a.resetCommand(), a.caCommand(), a.envCommand(), a.demoCommand(), a.versionCommand())
 	cmd.InitDefaultCompletionCmd()
 	return cmd

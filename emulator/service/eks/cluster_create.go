@@ -108,7 +108,11 @@ func (s *Service) freePort(tx *store.Tx) (int, error) {
 
 // newCluster validates in and makes the record but for its port.
 func (s *Service) newCluster(ctx context.Context, a about, in *eks.CreateClusterInput) (*Cluster, error) {
-	version, err := s.checkVersion(a, aws.ToString(in.Version))
+	backend, err := s.backendOf(a, in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	version, err := s.checkVersion(a, aws.ToString(in.Version), backend)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +132,7 @@ func (s *Service) newCluster(ctx context.Context, a about, in *eks.CreateCluster
 	scope := awsid.CallerFrom(ctx).Scope
 	creator := s.callerPrincipal(ctx)
 	c := &Cluster{
-		Scope: scope, ID: awsid.Hex(32), CreatorARN: creator.ARN, CreatorID: creator.ID,
+		Scope: scope, ID: awsid.Hex(32), Backend: backend, CreatorARN: creator.ARN, CreatorID: creator.ID,
 		BootstrapSelfManagedAddons: in.BootstrapSelfManagedAddons == nil || *in.BootstrapSelfManagedAddons,
 		DesiredVersion:             version.Minor, Generation: 1,
 	}
@@ -180,16 +184,17 @@ func nonNil(m map[string]string) map[string]string {
 
 // checkVersion resolves the version of a new cluster. Whether EKS still supports
 // it is not asked: what the control planes serve can be used, whatever the date.
-func (s *Service) checkVersion(a about, version string) (eksversions.Version, error) {
-	if version == "" {
-		version = s.DefaultVersion()
+func (s *Service) checkVersion(a about, version, backend string) (eksversions.Version, error) {
+	versions := s.versionsOf(backend)
+	if version == "" && len(versions) > 0 {
+		version = defaultOf(versions)
 	}
 	v, known := eksversions.Get(version)
 	switch {
 	case !known:
 		return v, a.invalidParameter("unsupported Kubernetes version")
-	case !slices.Contains(s.versions, version):
-		return v, a.invalidParameter("unsupported Kubernetes version %s: the control planes of this emulator serve %s", version, enumerate(s.versions))
+	case !slices.Contains(versions, version):
+		return v, a.invalidParameter("unsupported Kubernetes version %s: the control planes of this emulator serve %s", version, enumerate(versions))
 	}
 	return v, nil
 }

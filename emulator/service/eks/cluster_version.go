@@ -52,6 +52,9 @@ func (s *Service) UpdateClusterVersion(ctx context.Context, in *eks.UpdateCluste
 // the one before.
 func (s *Service) versionChange(ctx context.Context, a about, now *Cluster, in *eks.UpdateClusterVersionInput) (clusterChange, error) {
 	to := *in.Version
+	if now.Backend == BackendKind {
+		return clusterChange{}, a.invalidRequest("Cluster %s runs on kind, where a cluster stays at the version of its node image: create another one at %s.", a.cluster, to)
+	}
 	v, known := eksversions.Get(to)
 	n, ok := eksversions.Minors(aws.ToString(now.Resource.Version), to)
 	if known && ok && (n == 1 || n == -1) {

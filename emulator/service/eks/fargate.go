@@ -97,6 +97,9 @@ func (s *Service) CreateFargateProfile(ctx context.Context, in *eks.CreateFargat
 	if err != nil {
 		return nil, err
 	}
+	if err := takesNodes(a, c); err != nil {
+		return nil, err
+	}
 	p, err := s.newFargateProfile(ctx, a, c, in)
 	if err != nil {
 		return nil, err

@@ -197,8 +197,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func (w *world) create(name string, change ...func(*eks.CreateClusterInput)) *ekstypes.Cluster {
-	w.t.Helper()
+func (w *world) input(name string, change ...func(*eks.CreateClusterInput)) *eks.CreateClusterInput {
 	in := &eks.CreateClusterInput{
 		Name: &name, RoleArn: aws.String(roleARN("cluster")), ClientRequestToken: aws.String("create-" + name),
 		ResourcesVpcConfig: &ekstypes.VpcConfigRequest{SubnetIds: []string{"subnet-a", "subnet-b"}},
@@ -206,7 +205,12 @@ func (w *world) create(name string, change ...func(*eks.CreateClusterInput)) *ek
 	for _, f := range change {
 		f(in)
 	}
-	out, err := w.CreateCluster(w.ctx, in)
+	return in
+}
+
+func (w *world) create(name string, change ...func(*eks.CreateClusterInput)) *ekstypes.Cluster {
+	w.t.Helper()
+	out, err := w.CreateCluster(w.ctx, w.input(name, change...))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -59,6 +59,9 @@ type Cluster struct {
 	ID string
 	// Port is the API server's TCP port, unique over all clusters.
 	Port int
+	// Backend is what the control plane runs on, one of Backends; empty: the usual
+	// one. Chosen when the cluster is made, it stays.
+	Backend string `json:",omitempty"`
 	// CreatorARN is the IAM principal (role, user or root) that called
 	// CreateCluster; CreatorID its unique id.
 	CreatorARN string

@@ -92,6 +92,11 @@ type Config struct {
 	// Versions are the Kubernetes minor versions that the control-plane backend
 	// serves.
 	Versions []string
+	// Backends are further backends, each with the versions that it serves, oldest
+	// first. Backend is the one of them that makes clusters whose tags do not choose;
+	// empty: the usual one.
+	Backends map[string]func() []string
+	Backend  string
 }
 
 // Service is Amazon EKS. It is safe for concurrent use and keeps nothing outside
@@ -108,6 +113,8 @@ type Service struct {
 	insights        InsightsChecker
 	ports           [2]int
 	versions        []string // oldest first
+	backends        map[string]func() []string
+	backend         string
 	policies        []accesspolicies.Policy
 }
 
@@ -131,6 +138,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{
 		store: cfg.Store, clock: cfg.Clock, log: cfg.Log, ec2: cfg.EC2, launchTemplates: cfg.LaunchTemplates,
 		iam: cfg.IAM, linkedRoles: cfg.LinkedRoles, keys: cfg.Keys, insights: cfg.Insights, ports: cfg.ClusterPorts, versions: versions, policies: policies,
+		backends: cfg.Backends, backend: cfg.Backend,
 	}, nil
 }
 
@@ -139,9 +147,11 @@ func (s *Service) now() *time.Time { return aws.Time(s.clock.Now().UTC().Truncat
 
 // DefaultVersion is the Kubernetes version of a cluster made without one: EKS's
 // default, or the newest served before it.
-func (s *Service) DefaultVersion() string {
-	best := s.versions[0]
-	for _, v := range s.versions {
+func (s *Service) DefaultVersion() string { return defaultOf(s.versions) }
+
+func defaultOf(versions []string) string {
+	best := versions[0]
+	for _, v := range versions {
 		if eksversions.Compare(v, eksversions.Default()) <= 0 {
 			best = v
 		}

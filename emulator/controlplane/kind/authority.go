@@ -1,0 +1,176 @@
+package kind
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+)
+
+// upgrade gives a running control plane other certificate authorities.
+func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
+	p.work.Lock()
+	defer p.work.Unlock()
+	info, ok := p.seen()
+	if !ok {
+		return info, controlplane.ErrNotFound
+	}
+	if runs := minorOf(info.GitVersion); spec.Version != runs {
+		return info, fmt.Errorf("a kind cluster stays at the version of its node image, %s: make a new cluster for %s", runs, spec.Version)
+	}
+	p.mu.Lock()
+	same := p.spec.PKI.Equal(spec.PKI)
+	p.mu.Unlock()
+	if same {
+		return info, nil
+	}
+	r, err := p.load()
+	if err != nil {
+		return info, err
+	}
+	q, err := p.b.asking(ctx)
+	if err != nil {
+		return info, err
+	}
+	f, err := controlPlaneFiles(spec, q.address(p.id, r.Secret))
+	if err != nil {
+		return info, err
+	}
+	if err := p.apply(ctx, f, r); err != nil {
+		return info, err
+	}
+	return p.ready(ctx, spec)
+}
+
+// issued are the certificates and configurations that kubeadm makes from the CA.
+var issued = []string{
+	pkiDir + "apiserver.crt", pkiDir + "apiserver.key", pkiDir + "apiserver-kubelet-client.crt", pkiDir + "apiserver-kubelet-client.key",
+	"/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/kubelet.conf",
+	"/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf",
+}
+
+// apply gives the components other files and starts them again with those. Killed in
+// the middle it is done once more: only its end is remembered.
+func (p *plane) apply(ctx context.Context, f files, r record) error {
+	engine, node := p.b.engine, nodeName(p.id)
+	was, err := engine.get(ctx, node, pkiDir+"ca.crt")
+	if err != nil {
+		return err
+	}
+	before, _, err := engine.process(ctx, node, apiServer)
+	if err != nil {
+		return err
+	}
+	if err := engine.put(ctx, node, f); err != nil {
+		return err
+	}
+	if !bytes.Equal(was, f[pkiDir+"ca.crt"]) {
+		if err := p.issueAgain(ctx); err != nil {
+			return err
+		}
+	}
+	issuer := string(f[issuerFile])
+	for component, arguments := range map[string]map[string]string{
+		apiServer:                 {"service-account-issuer": issuer, "service-account-jwks-uri": jwks(issuer)},
+		"kube-controller-manager": nil, "kube-scheduler": nil,
+	} {
+		if err := p.restart(ctx, component, f.sum(), arguments); err != nil {
+			return err
+		}
+	}
+	if err := p.awaitAnother(ctx, before); err != nil {
+		return err
+	}
+	r.Files = f.sum()
+	return p.save(r)
+}
+
+// issueAgain lets kubeadm make from the CA what it made from another before.
+func (p *plane) issueAgain(ctx context.Context) error {
+	engine, node := p.b.engine, nodeName(p.id)
+	// Certificates that the kubelet got by itself go before those of its configuration.
+	remove := "rm -f /var/lib/kubelet/pki/kubelet-client-* " + strings.Join(issued, " ")
+	if _, err := engine.run(ctx, nil, "exec", node, "sh", "-c", remove); err != nil {
+		return err
+	}
+	for _, phase := range [][]string{{"certs", "apiserver"}, {"certs", "apiserver-kubelet-client"}, {"kubeconfig", "all"}} {
+		args := append([]string{"exec", node, "kubeadm", "init", "phase"}, phase...)
+		if _, err := engine.run(ctx, nil, append(args, "--config=/kind/kubeadm.conf")...); err != nil {
+			return fmt.Errorf("issuing certificates: %w", err)
+		}
+	}
+	_, err := engine.run(ctx, nil, "exec", node, "systemctl", "restart", "kubelet")
+	return err
+}
+
+// generation is an annotation that makes the kubelet see another static pod.
+const generation = "ekslocal.dev/generation"
+
+// restart has the kubelet start a component again, with other arguments where those
+// given have changed.
+func (p *plane) restart(ctx context.Context, component, as string, arguments map[string]string) error {
+	engine, node := p.b.engine, nodeName(p.id)
+	file := "/etc/kubernetes/manifests/" + component + ".yaml"
+	raw, err := engine.get(ctx, node, file)
+	if err != nil {
+		return err
+	}
+	raw, err = edited(raw, as, arguments)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	// The kubelet looks at a file when it changes: it must not see half of one.
+	next := path.Join("/etc/kubernetes", component+".next")
+	if err := engine.put(ctx, node, files{next: raw}); err != nil {
+		return err
+	}
+	_, err = engine.run(ctx, nil, "exec", node, "mv", next, file)
+	return err
+}
+
+func edited(manifest []byte, as string, arguments map[string]string) ([]byte, error) {
+	var pod corev1.Pod
+	if err := yaml.Unmarshal(manifest, &pod); err != nil {
+		return nil, err
+	}
+	if pod.Name == "" || len(pod.Spec.Containers) == 0 {
+		return nil, errors.New("not a static pod of a component")
+	}
+	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, generation, as)
+	command := pod.Spec.Containers[0].Command
+	for i, a := range command {
+		name, _, _ := strings.Cut(strings.TrimPrefix(a, "--"), "=")
+		if value, ok := arguments[name]; ok {
+			command[i] = "--" + name + "=" + value
+		}
+	}
+	return yaml.Marshal(pod)
+}
+
+// awaitAnother waits until an API server runs that is not the process before.
+func (p *plane) awaitAnother(ctx context.Context, before int) error {
+	ctx, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
+	tick := p.b.cfg.Clock.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		pid, _, err := p.b.engine.process(ctx, nodeName(p.id), apiServer)
+		if err == nil && pid != 0 && pid != before {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server does not start again: %w", errors.Join(ctx.Err(), err))
+		case <-tick.C():
+		}
+	}
+}

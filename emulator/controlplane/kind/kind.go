@@ -1,0 +1,298 @@
+// Package kind runs each cluster's control plane in a container: a kind cluster of one
+// node, made through kind's library on the Docker engine, which nodes with real pods
+// can join.
+package kind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/kind/pkg/cluster"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+)
+
+// namePrefix begins the names of our kind clusters, the control plane's ID follows: a
+// user's own cluster would have to be called so on purpose.
+const namePrefix = "ekslocal-"
+
+// Config is what a Backend needs. RunDir and Authenticator have no default.
+type Config struct {
+	// RunDir is for what is remembered of each control plane, a directory each. A
+	// control plane without one is another emulator's.
+	RunDir string
+	// NodeImage is the image of every node, and with it the only Kubernetes version.
+	// Default: kind's own images, see Versions.
+	NodeImage string
+	// Ephemeral removes what runs when the backend is closed.
+	Ephemeral bool
+	// ListenHost is the address at which the engine publishes API servers. Default
+	// 127.0.0.1.
+	ListenHost string
+	// CertHosts are names and addresses for the serving certificates, besides
+	// localhost and the cluster's own.
+	CertHosts []string
+	// Authenticator answers for AWS identities.
+	Authenticator controlplane.Authenticator
+	// Admitter answers EKS's own admission webhooks; nil: they fail.
+	Admitter controlplane.Admitter
+
+	Log   *slog.Logger
+	Clock clock.WithTicker
+}
+
+func (c *Config) complete() error {
+	if c.RunDir == "" || c.Authenticator == nil {
+		return errors.New("kind control planes need RunDir and Authenticator")
+	}
+	if c.ListenHost == "" {
+		c.ListenHost = "127.0.0.1"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	return os.MkdirAll(c.RunDir, 0o700)
+}
+
+// Backend is a controlplane.Backend on the Docker engine. It asks the engine for
+// nothing before the first control plane: an emulator without one starts all the same.
+type Backend struct {
+	cfg      Config
+	engine   engine
+	provider *cluster.Provider
+	life     context.Context // ends with Close
+	end      context.CancelFunc
+
+	background sync.WaitGroup // ends with life
+
+	mu        sync.Mutex
+	planes    map[string]*plane
+	closed    bool
+	questions *questions // nil until the first control plane
+
+	nodeImage imageVersion
+}
+
+var _ controlplane.Backend = (*Backend)(nil)
+
+// New returns a backend that runs nothing. Control planes of an earlier one on the
+// same RunDir may still run; Create takes them over.
+func New(cfg Config) (*Backend, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	b := &Backend{
+		cfg: cfg, engine: engine{log: cfg.Log}, planes: map[string]*plane{},
+		provider: cluster.NewProvider(cluster.ProviderWithDocker(), cluster.ProviderWithLogger(kindLog{cfg.Log})),
+	}
+	b.life, b.end = context.WithCancel(context.Background())
+	return b, nil
+}
+
+// Create implements controlplane.Backend. A control plane that runs already is left as
+// it is, but for the address at which it asks the emulator.
+func (b *Backend) Create(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
+	if err := b.validate(ctx, spec); err != nil {
+		return controlplane.Info{}, fmt.Errorf("control plane of cluster %s: %w", spec.Name, err)
+	}
+	p, err := b.plane(spec.ID)
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	ctx, cancel := b.bounded(ctx)
+	defer cancel()
+	info, err := p.create(ctx, spec)
+	if err != nil {
+		return controlplane.Info{}, fmt.Errorf("control plane of cluster %s: %w", spec.Name, err)
+	}
+	return info, nil
+}
+
+// Get implements controlplane.Backend.
+func (b *Backend) Get(ctx context.Context, id string) (controlplane.Info, error) {
+	p := b.lookup(id)
+	if p == nil {
+		return controlplane.Info{}, fmt.Errorf("%w: %s", controlplane.ErrNotFound, id)
+	}
+	return p.get(ctx)
+}
+
+// Upgrade implements controlplane.Backend for other certificate authorities. Another
+// version needs another node image, which kind cannot put under a cluster.
+func (b *Backend) Upgrade(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
+	p := b.lookup(spec.ID)
+	if p == nil {
+		return controlplane.Info{}, fmt.Errorf("%w: %s", controlplane.ErrNotFound, spec.ID)
+	}
+	ctx, cancel := b.bounded(ctx)
+	defer cancel()
+	info, err := p.upgrade(ctx, spec)
+	if err != nil {
+		return controlplane.Info{}, fmt.Errorf("upgrading control plane of cluster %s: %w", spec.Name, err)
+	}
+	return info, nil
+}
+
+// Delete implements controlplane.Backend. It does not ask the engine about a control
+// plane that is not this backend's.
+func (b *Backend) Delete(ctx context.Context, id string) error {
+	if err := validateID(id); err != nil {
+		return err
+	}
+	if _, err := os.Stat(b.dir(id)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	p, err := b.plane(id)
+	if err != nil {
+		return err
+	}
+	if err := p.remove(ctx); err != nil {
+		return fmt.Errorf("deleting control plane %s: %w", id, err)
+	}
+	return nil
+}
+
+// Usable tells why no control plane could be made here, as far as the engine can say.
+func (b *Backend) Usable(ctx context.Context) error {
+	_, err := b.engine.cgroupVersion(ctx)
+	return err
+}
+
+// Versions implements controlplane.Backend.
+func (b *Backend) Versions() []string { return b.versions() }
+
+// Retain deletes the control planes in RunDir that are not known any more: of a state
+// that was wiped, or of a create that nobody came back to.
+func (b *Backend) Retain(ctx context.Context, known func(id string) bool) error {
+	entries, err := os.ReadDir(b.cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.IsDir() && idForm.MatchString(e.Name()) && !known(e.Name()) {
+			b.cfg.Log.Info("removing a control plane that no cluster has", "id", e.Name())
+			errs = append(errs, b.Delete(ctx, e.Name()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close implements controlplane.Backend. The backend cannot be used afterwards.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	planes := make([]*plane, 0, len(b.planes))
+	for _, p := range b.planes {
+		planes = append(planes, p)
+	}
+	questions := b.questions
+	b.mu.Unlock()
+	b.end()
+	errs := make([]error, len(planes)+1)
+	var wg sync.WaitGroup
+	for i, p := range planes {
+		wg.Go(func() { errs[i] = p.end(b.cfg.Ephemeral) })
+	}
+	wg.Wait()
+	b.background.Wait()
+	if questions != nil {
+		errs[len(planes)] = questions.close()
+	}
+	return errors.Join(errs...)
+}
+
+func (b *Backend) lookup(id string) *plane {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.planes[id]
+}
+
+// plane returns the record of the control plane, a new one if there is none.
+func (b *Backend) plane(id string) (*plane, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errors.New("control planes are shutting down")
+	}
+	p := b.planes[id]
+	if p == nil {
+		p = &plane{b: b, id: id}
+		b.planes[id] = p
+	}
+	return p, nil
+}
+
+func (b *Backend) forget(p *plane) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.planes[p.id] == p {
+		delete(b.planes, p.id)
+	}
+}
+
+// asking returns the server for the control planes' questions, which listens from
+// then on.
+func (b *Backend) asking(ctx context.Context) (*questions, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.questions != nil {
+		return b.questions, nil
+	}
+	q, err := listenForQuestions(ctx, b.cfg, b.engine)
+	if err != nil {
+		return nil, err
+	}
+	b.questions = q
+	b.background.Go(func() { b.supervise(b.life) })
+	return q, nil
+}
+
+func (b *Backend) dir(id string) string { return filepath.Join(b.cfg.RunDir, id) }
+
+// bounded ends with ctx or with the backend.
+func (b *Backend) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(b.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+var idForm = regexp.MustCompile(`^[0-9A-Fa-f]{32}$`)
+
+func validateID(id string) error {
+	if !idForm.MatchString(id) {
+		return fmt.Errorf("control plane id %q is not 32 hexadecimal digits", id)
+	}
+	return nil
+}
+
+func (b *Backend) validate(ctx context.Context, spec controlplane.Spec) error {
+	if err := validateID(spec.ID); err != nil {
+		return err
+	}
+	if _, err := b.imageFor(ctx, spec.Version); err != nil {
+		return err
+	}
+	service, err := netip.ParsePrefix(spec.ServiceCIDR)
+	if err != nil {
+		return fmt.Errorf("service network: %w", err)
+	}
+	if !service.Addr().Is4() {
+		return errors.New("the kind backend has no IPv6 clusters yet")
+	}
+	if spec.Port <= 0 || spec.Port > 65535 {
+		return fmt.Errorf("port %d is not a TCP port", spec.Port)
+	}
+	return nil
+}

@@ -1,0 +1,350 @@
+package kind
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/kind/pkg/cluster"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+)
+
+// plane is one control plane.
+type plane struct {
+	b  *Backend
+	id string
+
+	work sync.Mutex // held by whoever changes the control plane
+
+	mu      sync.Mutex
+	running bool // it was seen ready, and nothing has stopped it since
+	spec    controlplane.Spec
+	info    controlplane.Info
+}
+
+// record is what is remembered of a control plane across restarts of the emulator.
+type record struct {
+	// Secret proves that a question comes from this control plane.
+	Secret string
+	// Made: kubeadm has come to its end. A node without it is of a create that was
+	// killed, and holds nothing that anybody was told of.
+	Made bool
+	// Files is the sum of the files with which the components run.
+	Files string
+}
+
+func (p *plane) recordFile() string { return filepath.Join(p.b.dir(p.id), "record.json") }
+
+// load returns a new record if there is none.
+func (p *plane) load() (record, error) {
+	r := record{}
+	raw, err := os.ReadFile(p.recordFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		r.Secret = rand.Text()
+		return r, p.save(r)
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &r)
+	}
+	if err != nil {
+		return r, fmt.Errorf("record: %w", err)
+	}
+	return r, nil
+}
+
+func (p *plane) save(r record) error {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(p.b.dir(p.id), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.recordFile()+".new", raw, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(p.recordFile()+".new", p.recordFile())
+}
+
+// create makes the control plane run.
+func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
+	p.work.Lock()
+	defer p.work.Unlock()
+	if err := ctx.Err(); err != nil {
+		return controlplane.Info{}, err
+	}
+	if info, ok := p.seen(); ok {
+		return info, nil
+	}
+	engine, node := p.b.engine, nodeName(p.id)
+	c, err := engine.inspect(ctx, node)
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	r, err := p.load()
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	q, err := p.b.asking(ctx)
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	q.answer(p.id, r.Secret)
+	ask := q.address(p.id, r.Secret)
+	switch {
+	case c != nil && r.Made:
+		err = p.takeOver(ctx, c, spec, r, ask)
+	default:
+		if r.Made {
+			p.b.cfg.Log.Warn("the container of a control plane is gone, and its data with it: it is made anew", "cluster", spec.Name)
+		}
+		r.Made = false
+		if err := p.save(r); err != nil {
+			return controlplane.Info{}, err
+		}
+		err = p.make(ctx, spec, r, ask)
+	}
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	return p.ready(ctx, spec)
+}
+
+// setUpPatience bounds kubeadm, which takes ten seconds and gives up by itself after
+// four minutes for most reasons.
+const setUpPatience = 6 * time.Minute
+
+// kindToken is the id of the bootstrap token that kind has kubeadm make.
+const kindToken = "abcdef"
+
+// make makes the control plane from nothing, and leaves nothing if it cannot.
+func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask address) (err error) {
+	if err := p.removeNodes(ctx); err != nil { // of a create that was killed
+		return err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, p.removeNodes(after))
+	}()
+	engine, node := p.b.engine, nodeName(p.id)
+	image, err := p.b.imageFor(ctx, spec.Version)
+	if err != nil {
+		return err
+	}
+	if err := p.b.haveImage(ctx, image); err != nil {
+		return err
+	}
+	cgroup, err := engine.cgroupVersion(ctx)
+	if err != nil {
+		return err
+	}
+	config, err := clusterConfig(spec, image, p.b.cfg, cgroup)
+	if err != nil {
+		return err
+	}
+	f, err := controlPlaneFiles(spec, ask)
+	if err != nil {
+		return err
+	}
+	// kind takes no context, but with the image there this is a matter of seconds.
+	if err := p.b.provider.Create(clusterName(p.id), cluster.CreateWithV1Alpha4Config(config), cluster.CreateWithRetain(true),
+		cluster.CreateWithStopBeforeSettingUpKubernetes(true), cluster.CreateWithKubeconfigPath(filepath.Join(p.b.dir(p.id), "kubeconfig"))); err != nil {
+		return fmt.Errorf("making the node: %w", explained(err))
+	}
+	if err := engine.put(ctx, node, f); err != nil {
+		return err
+	}
+	setUp, cancel := context.WithTimeout(ctx, setUpPatience)
+	defer cancel()
+	if out, err := engine.run(setUp, nil, "exec", node, "kubeadm", "init", "--config=/kind/kubeadm.conf", "--skip-token-print", "--skip-phases="+skipped); err != nil {
+		p.b.cfg.Log.Warn("kubeadm failed", "cluster", spec.Name, "error", err, "output", out)
+		return fmt.Errorf("setting up Kubernetes: %w", err)
+	}
+	if err := p.hide(ctx); err != nil {
+		return err
+	}
+	// kind's token is the same everywhere and known to everybody: with it any pod could
+	// become a node.
+	if _, err := engine.run(ctx, nil, "exec", node, "kubeadm", "token", "delete", kindToken, "--kubeconfig=/etc/kubernetes/admin.conf"); err != nil {
+		return fmt.Errorf("removing kind's bootstrap token: %w", err)
+	}
+	r.Made, r.Files = true, f.sum()
+	return p.save(r)
+}
+
+// hide takes the control plane's node out of the cluster: EKS shows none. kubeadm needs
+// it while it sets up; static pods run without.
+func (p *plane) hide(ctx context.Context) error {
+	const script = "echo 'registerNode: false' >>/var/lib/kubelet/config.yaml && systemctl restart kubelet && " +
+		"kubectl --kubeconfig=/etc/kubernetes/admin.conf delete nodes --all --wait=false"
+	if _, err := p.b.engine.run(ctx, nil, "exec", nodeName(p.id), "sh", "-c", script); err != nil {
+		return fmt.Errorf("hiding the control plane's node: %w", err)
+	}
+	return nil
+}
+
+// takeOver starts what an earlier emulator made, if it does not run, with the files
+// that it must have now: the emulator may have moved.
+func (p *plane) takeOver(ctx context.Context, c *container, spec controlplane.Spec, r record, ask address) error {
+	if !c.State.Running {
+		if err := p.startNodes(ctx); err != nil {
+			return err
+		}
+	}
+	f, err := controlPlaneFiles(spec, ask)
+	if err != nil {
+		return err
+	}
+	if f.sum() == r.Files {
+		return nil
+	}
+	return p.apply(ctx, f, r)
+}
+
+// ready waits for the API server and remembers what runs.
+func (p *plane) ready(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
+	admin, err := p.b.admin(spec)
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	version, err := p.b.awaitAPI(ctx, admin)
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	info := controlplane.Info{GitVersion: version, Admin: admin, StartedAt: p.b.cfg.Clock.Now()}
+	if info.PID, info.RSS, err = p.b.engine.process(ctx, nodeName(p.id), apiServer); err != nil {
+		return controlplane.Info{}, err
+	}
+	p.mu.Lock()
+	p.running, p.spec, p.info = true, spec, info
+	p.mu.Unlock()
+	info, _ = p.seen()
+	return info, nil
+}
+
+// apiServer is the program's name.
+const apiServer = "kube-apiserver"
+
+// seen returns what ready remembered, a copy that the caller may change.
+func (p *plane) seen() (controlplane.Info, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running {
+		return controlplane.Info{}, false
+	}
+	info := p.info
+	info.Admin = rest.CopyConfig(info.Admin)
+	return info, true
+}
+
+func (p *plane) get(ctx context.Context) (controlplane.Info, error) {
+	info, ok := p.seen()
+	if !ok {
+		return info, fmt.Errorf("%w: %s", controlplane.ErrNotFound, p.id)
+	}
+	var err error
+	if info.PID, info.RSS, err = p.b.engine.process(ctx, nodeName(p.id), apiServer); err != nil {
+		p.b.cfg.Log.Debug("control plane's process", "id", p.id, "error", err)
+	}
+	return info, nil
+}
+
+// end stops the nodes and leaves them as they are, or removes them.
+func (p *plane) end(ephemeral bool) error {
+	if !ephemeral {
+		return p.stop()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return p.remove(ctx)
+}
+
+// stop leaves the nodes as they are, but not running.
+func (p *plane) stop() error {
+	p.work.Lock()
+	defer p.work.Unlock()
+	p.mu.Lock()
+	was := p.running
+	p.running = false
+	p.mu.Unlock()
+	if !was {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	_, err = p.b.engine.run(ctx, nil, append([]string{"stop", "-t", "10"}, names...)...)
+	return err
+}
+
+func (p *plane) remove(ctx context.Context) error {
+	p.work.Lock()
+	defer p.work.Unlock()
+	p.mu.Lock()
+	p.running = false
+	p.mu.Unlock()
+	if err := p.removeNodes(ctx); err != nil {
+		return err
+	}
+	p.b.mu.Lock()
+	q := p.b.questions
+	p.b.mu.Unlock()
+	if q != nil {
+		q.forget(p.id)
+	}
+	p.b.forget(p)
+	return os.RemoveAll(p.b.dir(p.id))
+}
+
+func (p *plane) removeNodes(ctx context.Context) error {
+	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
+	if err != nil {
+		return err
+	}
+	return p.b.engine.removeContainers(ctx, names)
+}
+
+// startNodes starts the control plane's node first: the others look for it.
+func (p *plane) startNodes(ctx context.Context) error {
+	own := nodeName(p.id)
+	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
+	if err != nil {
+		return err
+	}
+	start := []string{"start", own}
+	for _, n := range names {
+		if n != own {
+			start = append(start, n)
+		}
+	}
+	_, err = p.b.engine.run(ctx, nil, start...)
+	return err
+}
+
+// haveImage pulls an image that is not there.
+func (b *Backend) haveImage(ctx context.Context, image string) error {
+	if _, err := b.engine.run(ctx, nil, "image", "inspect", "--format", "{{.Id}}", image); err == nil || errors.Is(err, ErrNoEngine) || ctx.Err() != nil {
+		return err
+	}
+	b.cfg.Log.Info("pulling the node image", "image", image)
+	if _, err := b.engine.run(ctx, nil, "pull", "--quiet", image); err != nil {
+		return fmt.Errorf("the node image %s is not there and cannot be pulled: %w (offline: `docker load` it, or name another with --kind-node-image)", image, err)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package emulator
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	kindbackend "github.com/ekslocal/ekslocal/emulator/controlplane/kind"
+	"github.com/ekslocal/ekslocal/emulator/service/eks"
+)
+
+// kindBackend is there whatever runs clusters by default: a cluster's tag may ask for
+// it. It needs no Docker before that.
+func (e *Emulator) kindBackend() (*kindbackend.Backend, error) {
+	return kindbackend.New(kindbackend.Config{
+		RunDir: filepath.Join(e.cfg.DataDir, "kind"), NodeImage: e.cfg.KindNodeImage, Ephemeral: e.cfg.Ephemeral, ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(),
+		Authenticator: e.authn, Log: e.log, Clock: e.cfg.Clock,
+	})
+}
+
+// kindVersions are those of the node images. While Docker does not answer they are not
+// known: then a cluster is made, and its health says why it does not come up.
+func kindVersions(containers *kindbackend.Backend, usual controlplane.Backend) func() []string {
+	return func() []string {
+		if v := containers.Versions(); len(v) > 0 {
+			return v
+		}
+		return usual.Versions()
+	}
+}
+
+// defaultBackend is what runs clusters that do not choose, as their records have it.
+func (e *Emulator) defaultBackend(ctx context.Context, containers *kindbackend.Backend) string {
+	switch e.cfg.Backend {
+	case eks.BackendKind:
+		return eks.BackendKind
+	case "auto":
+		err := containers.Usable(ctx)
+		if err == nil {
+			e.log.Info("clusters are made with kind", "backend", e.cfg.Backend)
+			return eks.BackendKind
+		}
+		e.log.Info("clusters are made without Docker", "backend", e.cfg.Backend, "because", err.Error())
+	}
+	return ""
+}
