@@ -125,6 +125,9 @@ func (e *evaluation) checks(r row) []Check {
 		out = append(out, Check{e.prefix + ":" + r.tagging, arn, keys})
 	}
 	for _, p := range r.passed {
+		if p.when != "" && !slices.Contains(values(e.input, p.when), p.is) {
+			continue
+		}
 		for _, role := range values(e.input, p.path) {
 			if c, ok := e.passRole(role, p); ok && !slices.ContainsFunc(out, func(o Check) bool {
 				return o.Action == c.Action && o.Resource == c.Resource && slices.Equal(o.Keys[passedTo], c.Keys[passedTo])

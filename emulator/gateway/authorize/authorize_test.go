@@ -74,6 +74,9 @@ func TestCatalogue(t *testing.T) {
 				}
 				for _, p := range r.passed {
 					paths = append(paths, p.path)
+					if p.when != "" {
+						paths = append(paths, p.when)
+					}
 				}
 				for _, p := range append(paths, r.tags...) {
 					if !has(in, strings.Split(p, ".")) {
@@ -173,6 +176,13 @@ func TestChecks(t *testing.T) {
 		{"eks", "AssociateEncryptionConfig", &eks.AssociateEncryptionConfigInput{ClusterName: aws.String("dev"), EncryptionConfig: []ekstypes.EncryptionConfig{{Provider: &ekstypes.Provider{KeyArn: aws.String("arn:aws:kms:us-east-1:111122223333:key/1")}}}}, []Check{
 			{"eks:AssociateEncryptionConfig", eksARN + "cluster/dev", keys{"eks:encryptionconfigproviderkeyarns": {"arn:aws:kms:us-east-1:111122223333:key/1"}}},
 			{"kms:DescribeKey", "arn:aws:kms:us-east-1:111122223333:key/1", keys{}}, {"kms:CreateGrant", "arn:aws:kms:us-east-1:111122223333:key/1", keys{}},
+		}},
+		{"eks", "CreateAccessEntry", &eks.CreateAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String("arn:aws:iam::111122223333:role/node"), Type: aws.String("EC2")}, []Check{
+			{"eks:CreateAccessEntry", eksARN + "cluster/dev", keys{"eks:accessentrytype": {"EC2"}, "eks:principalarn": {"arn:aws:iam::111122223333:role/node"}}},
+			pass("arn:aws:iam::111122223333:role/node", "ec2.amazonaws.com"),
+		}},
+		{"eks", "CreateAccessEntry", &eks.CreateAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String("arn:aws:iam::111122223333:role/ops")}, []Check{
+			{"eks:CreateAccessEntry", eksARN + "cluster/dev", keys{"eks:principalarn": {"arn:aws:iam::111122223333:role/ops"}}},
 		}},
 		{"eks", "DeleteNodegroup", &eks.DeleteNodegroupInput{ClusterName: aws.String("dev"), NodegroupName: aws.String("ng")}, []Check{{"eks:DeleteNodegroup", eksARN + "nodegroup/dev/ng/*", keys{}}}},
 		{"eks", "DescribeAccessEntry", &eks.DescribeAccessEntryInput{ClusterName: aws.String("dev"), PrincipalArn: aws.String("arn:aws:iam::111122223333:role/team/ops")}, []Check{

@@ -26,6 +26,7 @@ import (
 //	tags=Tags                the tags that the request sets, map or list
 //	tagging=TagResource      what setting them needs besides
 //	pass=RoleArn:eks.amazonaws.com      a role that is handed to a service
+//	pass=RoleArn:ec2.amazonaws.com?Type=EC2  one that is if a member has a value
 //	passprofile=Name:ec2.amazonaws.com  the role of an instance profile
 //	itself                   the service decides, by the policies of the resource too
 //	linked=eks.amazonaws.com the service-linked role that the first use makes
@@ -49,6 +50,7 @@ type keyPath struct{ name, only, path string }
 
 type passPath struct {
 	path, service string
+	when, is      string // the member and its value; empty: always
 	profile       bool
 }
 
@@ -107,7 +109,9 @@ func (r *row) word(w string) error {
 		if !ok {
 			return fmt.Errorf("%q names no service", w)
 		}
-		r.passed = append(r.passed, passPath{path, service, name == "passprofile"})
+		service, when, _ := strings.Cut(service, "?")
+		when, is, _ := strings.Cut(when, "=")
+		r.passed = append(r.passed, passPath{path, service, when, is, name == "passprofile"})
 	case strings.Contains(name, ":"):
 		key, only, _ := strings.Cut(strings.ToLower(name), "@")
 		r.keys = append(r.keys, keyPath{key, only, v})
