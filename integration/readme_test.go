@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,31 +37,32 @@ func TestReadmeByHand(t *testing.T) {
 	tool(t, "aws")
 	tool(t, "kubectl")
 	e := start(t)
-	var script strings.Builder
-	script.WriteString("set -euo pipefail\n")
-	for _, command := range commands(t, "By hand") {
-		if !strings.HasPrefix(command, "bin/ekslocal") && !strings.HasPrefix(command, "eval ") {
-			script.WriteString(command)
+	env := e.env(filepath.Join(t.TempDir(), "kubeconfig"))
+	// Each part has a shell and its time of its own.
+	run := func(lines []string, steps ...string) string {
+		t.Helper()
+		script := "set -euo pipefail\n" + strings.ReplaceAll(strings.Join(lines, ""), "bin/ekslocal", "'"+e.binary+"'")
+		for _, step := range steps {
+			if !strings.Contains(script, step) {
+				t.Errorf("the README's commands have no %q:\n%s", step, script)
+			}
 		}
-	}
-	for _, command := range commands(t, "As whom a pod acts") {
-		script.WriteString(strings.ReplaceAll(command, "bin/ekslocal", "'"+e.binary+"'"))
-	}
-	for _, step := range []string{"create-cluster", "wait cluster-active", "create-nodegroup", "kubectl get nodes,pods", "pod credentials cart", "aws sts get-caller-identity"} {
-		if !strings.Contains(script.String(), step) {
-			t.Errorf("the README's commands have no %q:\n%s", step, script.String())
+		out, err := runTool(t, env, script, "bash")
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
 		}
+		return out
 	}
-	out, err := runTool(t, e.env(filepath.Join(t.TempDir(), "kubeconfig")), script.String(), "bash")
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	out := run(slices.DeleteFunc(commands(t, "By hand"), func(command string) bool {
+		return strings.HasPrefix(command, "bin/ekslocal") || strings.HasPrefix(command, "eval ")
+	}), "create-cluster", "wait cluster-active", "create-nodegroup", "kubectl get nodes,pods")
 	if n := strings.Count(out, "node/ip-"); n != 3 {
 		t.Errorf("%d nodes:\n%s", n, out)
 	}
 	if n := strings.Count(out, "pod/web-"); n != 20 {
 		t.Errorf("%d pods:\n%s", n, out)
 	}
+	out = run(commands(t, "As whom a pod acts"), "pod credentials cart", "aws sts get-caller-identity")
 	if !strings.Contains(out, "The pod acts as arn:aws:sts::000000000000:assumed-role/cart/") || !strings.Contains(out, `"Arn": "arn:aws:sts::000000000000:assumed-role/cart/`) {
 		t.Errorf("as whom the pod acts:\n%s", out)
 	}
