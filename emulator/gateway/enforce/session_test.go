@@ -42,6 +42,13 @@ func TestSessionTokens(t *testing.T) {
 	}
 	refused(t, listClusters(federate(document(allow("ec2:*", "*")))), "AccessDeniedException", "federated-user/bob", "because no session policy allows the eks:ListClusters action")
 	refused(t, listClusters(federate(nil)), "AccessDeniedException", "because no session policy allows")
+	byRoot := func(policy *string) aws.Config {
+		return with(must(sts.NewFromConfig(w.root).GetFederationToken(ctx, &sts.GetFederationTokenInput{Name: aws.String("bob"), Policy: policy})).Credentials)
+	}
+	if err := listClusters(byRoot(document(allow("eks:ListClusters", "*")))); err != nil {
+		t.Errorf("a federated user of the root within its policy: %v", err)
+	}
+	refused(t, listClusters(byRoot(nil)), "AccessDeniedException", "because no session policy allows")
 	who := must(sts.NewFromConfig(federate(nil)).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}))
 	if *who.Arn != "arn:aws:sts::"+account+":federated-user/bob" {
 		t.Errorf("a federated user is %s", *who.Arn)

@@ -9,6 +9,8 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/policy"
 )
 
+const everything = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`
+
 // sessionOf is the session that the caller's temporary credentials are of, or nil.
 func (s *Service) sessionOf(caller awsid.Caller) *session {
 	if caller.AccessKeyID == "" {
@@ -65,7 +67,12 @@ func (s *Service) stand(ctx context.Context, caller awsid.Caller) (who policy.Su
 			return who, e, false
 		}
 		if v.UserARN == caller.RootARN() {
-			ok = true
+			// Nobody allows the root anything: its session may do what its own policies say.
+			d, err := s.parsed.Parse(everything)
+			if err != nil {
+				return who, e, false
+			}
+			e.Policies, ok = []policy.Policy{{Name: "root of the account", Document: d}}, true
 			break
 		}
 		e, ok = s.iam.Entity(ctx, caller.Scope, v.UserARN)
