@@ -239,17 +239,20 @@ func (k *kube) sixServices(t *testing.T, services netip.Prefix) {
 		if err != nil || !services.Contains(ip) || want.ip != "" && ip.String() != want.ip || !slices.Equal(s.Spec.IPFamilies, []corev1.IPFamily{corev1.IPv6Protocol}) {
 			t.Errorf("service %s: %s %v in %s", want.name, s.Spec.ClusterIP, s.Spec.IPFamilies, services)
 		}
-		slices := must(k.DiscoveryV1().EndpointSlices(want.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + want.name}))(t).Items
-		n := 0
-		for _, e := range slices {
-			n += len(e.Endpoints)
-			if e.AddressType != "IPv6" {
-				t.Errorf("endpoints of %s: %s", want.name, e.AddressType)
+		eventually(t, time.Minute, "endpoints of "+want.name, func() error { // a Deployment is rolled out before they are there
+			slices := must(k.DiscoveryV1().EndpointSlices(want.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + want.name}))(t).Items
+			n := 0
+			for _, e := range slices {
+				n += len(e.Endpoints)
+				if e.AddressType != "IPv6" {
+					t.Errorf("endpoints of %s: %s", want.name, e.AddressType)
+				}
 			}
-		}
-		if n == 0 || want.name == "crowd" && n != crowdSize {
-			t.Errorf("%s has %d endpoints", want.name, n)
-		}
+			if n == 0 || want.name == "crowd" && n != crowdSize {
+				return fmt.Errorf("%d", n)
+			}
+			return nil
+		})
 	}
 }
 

@@ -132,11 +132,12 @@ resource "aws_eks_access_policy_association" "this" {
   depends_on = [aws_eks_access_entry.this]
 }
 
-# The module asks tls_certificate for a thumbprint; without that provider AWS, and
-# ekslocal, take any.
+# The module asks tls_certificate for a thumbprint, or takes custom_oidc_thumbprints.
+# With neither the list is empty, IAM finds a thumbprint by itself, and every plan
+# wants to take that away again.
 resource "aws_iam_openid_connect_provider" "oidc_provider" {
   client_id_list  = ["sts.amazonaws.com"]
-  thumbprint_list = []
+  thumbprint_list = ["9e99a48a9960b14926bb7f3b02e22da2b0ab7280"]
   url             = aws_eks_cluster.this.identity[0].oidc[0].issuer
   tags            = merge({ Name = "${var.name}-eks-irsa" }, var.tags)
 }
