@@ -31,9 +31,8 @@ resource "aws_eks_access_policy_association" "admin" {
 # IAM roles for service accounts: pods with the CNI's service account may take the
 # role of the CNI.
 resource "aws_iam_openid_connect_provider" "this" {
-  url             = aws_eks_cluster.this.identity[0].oidc[0].issuer
-  client_id_list  = ["sts.amazonaws.com"]
-  thumbprint_list = ["9e99a48a9960b14926bb7f3b02e22da2b0ab7280"]
+  url            = aws_eks_cluster.this.identity[0].oidc[0].issuer
+  client_id_list = ["sts.amazonaws.com"]
 }
 
 data "aws_iam_policy_document" "vpc_cni" {
