@@ -100,7 +100,7 @@ func fault(err error, why string, mend ...string) *providerchain.Fault {
 	return &providerchain.Fault{Err: err, Why: why, Mend: mend}
 }
 
-var errUnknownKey = errors.New("InvalidClientTokenId: The security token included in the request is invalid.") //nolint:staticcheck // AWS's words
+var errUnknownKey = errors.New("InvalidClientTokenId: The security token included in the request is invalid.") //nolint:staticcheck,revive // AWS's words
 
 // got is whose the credentials are.
 func (w chainWorld) got(ctx context.Context, id, secret, token *string, expires *time.Time) (*providerchain.Got, *providerchain.Fault) {
@@ -267,7 +267,7 @@ func (w chainWorld) PodIdentity(ctx context.Context, token string) (*providercha
 }
 
 func (w chainWorld) whyNotPodIdentity(err error, r eksauth.SessionRequest) *providerchain.Fault {
-	said := errors.New("AccessDeniedException: " + eksauth.Unauthorized)
+	said := errors.New("AccessDeniedException: " + eksauth.Unauthorized) //nolint:staticcheck // AWS's words
 	mend := []string{`the trust policy of ` + r.RoleARN + ` needs {"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}, and no condition that the pod does not meet`}
 	if r.TargetRoleARN != "" {
 		mend = append(mend, "the trust policy of "+r.TargetRoleARN+" needs sts:AssumeRole and sts:TagSession for "+r.RoleARN+", with sts:ExternalId "+r.ExternalID+" if it asks for one",

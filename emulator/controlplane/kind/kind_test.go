@@ -84,7 +84,7 @@ func TestFilesSum(t *testing.T) {
 		return f.sum()
 	}
 	here, first := address{"http://192.0.2.1:1"}, spec.PKI
-	if sum(here, first) != sum(here, first) {
+	if once := sum(here, first); sum(here, first) != once {
 		t.Error("the same files have another sum")
 	}
 	if sum(here, first) == sum(address{"http://192.0.2.1:2"}, first) {
