@@ -256,6 +256,13 @@ const patience = 3
 func eventually(t *testing.T, within time.Duration, what string, f func() error) {
 	t.Helper()
 	within *= patience
+	if err := poll(within, f); err != nil {
+		t.Fatalf("not within %v: %s: %v", within, what, err)
+	}
+}
+
+// poll calls f until it has no error, for as long as within; then it returns f's last.
+func poll(within time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -263,12 +270,12 @@ func eventually(t *testing.T, within time.Duration, what string, f func() error)
 	for {
 		err := f()
 		if err == nil {
-			return
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not within %v: %s: %v", within, what, err)
+			return err
 		}
 	}
 }

@@ -2,13 +2,10 @@ package integration
 
 import (
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -148,20 +145,7 @@ func TestIAMAudit(t *testing.T) {
 // TestIAMUpstream has S3 in moto: users get at the buckets that their policies name.
 func TestIAMUpstream(t *testing.T) {
 	t.Parallel()
-	port := freePorts(t, 1)
-	upstream := fmt.Sprintf("http://127.0.0.1:%d", port)
-	moto := exec.Command(tool(t, "moto_server"), "-H", "127.0.0.1", "-p", fmt.Sprint(port))
-	if err := moto.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = moto.Process.Kill(); _ = moto.Wait() })
-	eventually(t, time.Minute, "moto answers", func() error {
-		r, err := http.Get(upstream + "/moto-api/")
-		if err == nil {
-			r.Body.Close()
-		}
-		return err
-	})
+	upstream, _ := startMoto(t)
 	e := start(t, "--upstream", upstream)
 	cli := newAWS(t, e.env(filepath.Join(t.TempDir(), "kubeconfig")))
 	alice := e.clients().user(t, "alice", permission("s3:GetBucketPolicy s3:ListBucket", "arn:aws:s3:::first"), permission("s3:GetObject s3:PutObject", "arn:aws:s3:::first/*"))

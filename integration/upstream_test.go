@@ -13,20 +13,7 @@ import (
 
 // TestUpstream has S3 and DynamoDB in moto and EKS here, behind one endpoint URL.
 func TestUpstream(t *testing.T) {
-	port := freePorts(t, 1)
-	upstream := fmt.Sprintf("http://127.0.0.1:%d", port)
-	moto := exec.Command(tool(t, "moto_server"), "-H", "127.0.0.1", "-p", fmt.Sprint(port))
-	if err := moto.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = moto.Process.Kill(); _ = moto.Wait() })
-	eventually(t, time.Minute, "moto answers", func() error {
-		r, err := http.Get(upstream + "/moto-api/")
-		if err == nil {
-			r.Body.Close()
-		}
-		return err
-	})
+	upstream, moto := startMoto(t)
 	e := start(t, "--upstream", upstream)
 	dir := t.TempDir()
 	cli := newAWS(t, e.env(filepath.Join(dir, "kubeconfig")))
@@ -69,4 +56,24 @@ func TestUpstream(t *testing.T) {
 	_ = moto.Wait()
 	cli.failsAs(t, []string{"AWS_MAX_ATTEMPTS=1"}, []string{"UpstreamUnavailable", upstream, "connection refused"}, "s3api", "list-buckets")
 	cli.ok(t, "eks", "list-clusters")
+}
+
+// startMoto runs another emulator for as long as the test and returns its URL.
+func startMoto(t *testing.T) (string, *exec.Cmd) {
+	t.Helper()
+	port := freePorts(t, 1)
+	endpoint := fmt.Sprintf("http://127.0.0.1:%d", port)
+	moto := exec.Command(tool(t, "moto_server"), "-H", "127.0.0.1", "-p", fmt.Sprint(port))
+	if err := moto.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = moto.Process.Kill(); _ = moto.Wait() })
+	eventually(t, time.Minute, "moto answers", func() error {
+		r, err := http.Get(endpoint + "/moto-api/")
+		if err == nil {
+			r.Body.Close()
+		}
+		return err
+	})
+	return endpoint, moto
 }

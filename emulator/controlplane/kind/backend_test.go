@@ -25,7 +25,7 @@ import (
 func config(t *testing.T) kind.Config {
 	image := os.Getenv("EKSLOCAL_KIND_NODE_IMAGE")
 	if image == "" {
-		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image")
+		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
 	}
 	return kind.Config{
 		RunDir: t.TempDir(), NodeImage: image, Authenticator: nobody{},
