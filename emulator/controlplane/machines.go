@@ -1,0 +1,107 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Machine is what a real node is made from: an instance of a cluster that has booted.
+type Machine struct {
+	InstanceID string
+	// NodeName is the instance's private DNS name, ProviderID how Kubernetes names it.
+	NodeName   string
+	ProviderID string
+	// PrivateIP is the instance's own address in the VPC, the node's InternalIP.
+	PrivateIP netip.Addr
+	// VPC is the network in which machines and their pods reach each other; machines
+	// of different ones must not.
+	VPC VPC
+	// Labels and Taints are the kubelet's, MaxPods is how many pods it takes.
+	Labels  map[string]string
+	Taints  []corev1.Taint
+	MaxPods int
+	// Allocatable is what the instance type leaves for pods. A machine that has less
+	// offers what it has.
+	Allocatable corev1.ResourceList
+}
+
+// VPC is a virtual network, and the addresses that are inside it.
+type VPC struct {
+	ID    string
+	CIDRs []netip.Prefix
+}
+
+// MachineState is a machine as it was last seen.
+type MachineState struct {
+	InstanceID string
+	Running    bool
+}
+
+// Hoster is a Backend whose clusters have real nodes: it runs a machine for each
+// instance. All methods are idempotent and may be called again after the emulator was
+// killed in the middle of an earlier call.
+type Hoster interface {
+	// Join makes the instance's machine run and be a node of the control plane: a new
+	// one, or one that was halted. It returns when the API server has its Node, Ready or
+	// not. Of a machine that has joined, only the VPC's CIDRs may change.
+	Join(ctx context.Context, id string, m Machine) error
+	// Halt stops a machine and keeps its disk.
+	Halt(ctx context.Context, id, instanceID string) error
+	// Leave removes a machine and what it kept; it does not delete the Node.
+	Leave(ctx context.Context, id, instanceID string) error
+	// Machines lists the machines of a control plane, those of crashed joins too.
+	Machines(ctx context.Context, id string) ([]MachineState, error)
+	// Provide makes images known to the machines, those of later joins too, whose
+	// names only AWS's registries resolve: the parts of EKS's default add-ons. What the
+	// backend has nothing for is left for the machines to pull.
+	Provide(ctx context.Context, id string, images []string) error
+}
+
+// ErrNoAgent is what NodeAgents answers for a node that is not there, or has no daemon
+// that serves: who asked tries again.
+var ErrNoAgent = errors.New("the node is not known")
+
+// Sandbox is a pod's network namespace that the container runtime has made.
+type Sandbox struct {
+	ContainerID string
+	Pod         types.NamespacedName
+	UID         types.UID
+}
+
+// PodNetwork is what a sandbox gets.
+type PodNetwork struct {
+	IP netip.Addr
+	// Inside are the networks to which a pod's traffic keeps the pod's address: those of
+	// the VPC, and those that AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS adds.
+	Inside []netip.Prefix
+	// ExternalSNAT leaves the pod's address as it is to everywhere.
+	ExternalSNAT bool
+	// MTU of the pod's interface, 0 for the machine's.
+	MTU int
+}
+
+// DaemonReport is how the address daemon of a node does, for the process that stands
+// for it there.
+type DaemonReport struct {
+	// Phase is starting, serving, failed or refused, as dataplane.DaemonPhase has them.
+	Phase string
+	// Log is what the daemon has written since the last report.
+	Log string
+}
+
+// NodeAgents answers what runs on real nodes in AWS's place: the CNI plugin and its
+// daemon. A node is named by its instance.
+type NodeAgents interface {
+	// AddPod gives a sandbox its network, the same again for the same pod. The error's
+	// text is the plugin's word on AWS.
+	AddPod(ctx context.Context, clusterID, instanceID string, s Sandbox) (PodNetwork, error)
+	// DelPod gives it back; of a sandbox that has none it does nothing.
+	DelPod(ctx context.Context, clusterID, instanceID string, s Sandbox) error
+	// Daemon is the life of one start of aws-node's container: it reports until ctx
+	// ends, which is when the container does. run tells one start from the next.
+	Daemon(ctx context.Context, clusterID, instanceID, run string, env map[string]string, report func(DaemonReport) error) error
+}
