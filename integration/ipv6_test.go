@@ -125,9 +125,21 @@ func TestIPv6(t *testing.T) {
 	w.leave(t, "six")
 	for _, s := range w.subnets {
 		if _, err := w.ec2.DeleteSubnet(t.Context(), &ec2.DeleteSubnetInput{SubnetId: &s}); err != nil {
-			t.Errorf("what is left of the cluster: %v", err)
+			t.Errorf("what is left of the cluster: %v: %s", err, w.interfacesIn(t, s))
 		}
 	}
+}
+
+// interfacesIn says what holds a subnet.
+func (w *world) interfacesIn(t *testing.T, subnet string) string {
+	enis := must(w.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{
+		Filters: []ec2types.Filter{{Name: aws.String("subnet-id"), Values: []string{subnet}}},
+	}))(t).NetworkInterfaces
+	text, err := json.Marshal(enis)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
 }
 
 // starves shows what an IPv4 cluster comes to in these subnets.

@@ -34,6 +34,8 @@ func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, e
 		}
 		return 0, nil // the runtime's start enqueues the cluster's add-ons
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	switch a.Resource.Status {
 	case ekstypes.AddonStatusCreating, ekstypes.AddonStatusUpdating:
 		return l.installAddon(ctx, c, a, rt)

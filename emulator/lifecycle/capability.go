@@ -32,6 +32,8 @@ func (l *Lifecycle) reconcileCapability(ctx context.Context, k key) (time.Durati
 	if rt == nil {
 		return 0, nil // the runtime's start enqueues the cluster's capabilities
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	if left := minVisible - l.Clock.Since(aws.ToTime(p.Resource.ModifiedAt)); left > 0 {
 		return left, nil
 	}

@@ -163,6 +163,8 @@ func (l *Lifecycle) reconcileCNI(ctx context.Context, k key) (time.Duration, err
 	if rt == nil {
 		return 0, nil
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	return rt.cni.reconcile(ctx, k.ID)
 }
 

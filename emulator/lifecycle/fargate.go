@@ -36,6 +36,8 @@ func (l *Lifecycle) reconcileFargate(ctx context.Context, k key) (time.Duration,
 	if rt == nil {
 		return 0, nil // the runtime's start enqueues the cluster's profiles
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	rt.fargate.start()
 	switch p.Resource.Status {
 	case ekstypes.FargateProfileStatusCreating:

@@ -40,6 +40,8 @@ func (l *Lifecycle) reconcileFargatePod(ctx context.Context, k key) (time.Durati
 	if rt == nil {
 		return 0, nil
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	if !rt.fargate.pods.HasSynced() {
 		return minVisible / 4, nil
 	}

@@ -33,6 +33,8 @@ func (l *Lifecycle) reconcileInsights(ctx context.Context, k key) (time.Duration
 	if rt == nil || !c.Bootstrapped {
 		return 0, nil // the runtime's start, or the cluster's change, enqueues it
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	if !rt.nodes.HasSynced() {
 		return minVisible / 4, nil
 	}

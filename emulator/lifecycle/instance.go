@@ -60,6 +60,7 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 	}
 	if i.State.Name == ec2types.InstanceStateNameTerminated {
 		// Without the cluster, which may be gone by now.
+		l.Addresses.Forget(k.ID) // a pool that goes on would ask EC2 for interfaces in vain
 		if err := l.removeBranches(ctx, k.Scope, k.ID); err != nil {
 			return 0, err
 		}
@@ -72,6 +73,8 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 	if rt == nil {
 		return 0, nil // its start enqueues the instance again
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	node := aws.ToString(i.PrivateDnsName)
 	switch i.State.Name {
 	case ec2types.InstanceStateNameRunning:
@@ -89,13 +92,13 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 	return 0, nil
 }
 
-// succeeded tells whether a live instance has the address, and with it the node
-// name, that i had. The cluster cannot be asked: its answer may be older than the
+// succeeded tells whether a live instance of the cluster has the address, and with it
+// the node name, that i had. The cluster cannot be asked: its answer may be older than the
 // successor's node, after a restart there is none.
 func (l *Lifecycle) succeeded(i *ec2svc.Instance) bool {
 	return slices.ContainsFunc(ec2svc.Instances.List(l.Store, i.Scope), func(o *ec2svc.Instance) bool {
 		return live(o) && aws.ToString(o.PrivateDnsName) == aws.ToString(i.PrivateDnsName) &&
-			aws.ToString(o.VpcId) == aws.ToString(i.VpcId) && *o.InstanceId != *i.InstanceId
+			clusterOf(o) == clusterOf(i) && *o.InstanceId != *i.InstanceId
 	})
 }
 

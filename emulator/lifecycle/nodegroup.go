@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,6 +39,8 @@ func (l *Lifecycle) reconcileNodegroup(ctx context.Context, k key) (time.Duratio
 	if rt == nil {
 		return 0, nil // the runtime's start enqueues the cluster's node groups
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	switch ng.Resource.Status {
 	case ekstypes.NodegroupStatusCreating, ekstypes.NodegroupStatusActive, ekstypes.NodegroupStatusDegraded, ekstypes.NodegroupStatusUpdating:
 		return l.keepNodegroup(ctx, c, ng, rt)
@@ -207,7 +210,7 @@ func (l *Lifecycle) nodegroupLeft(ng *ekssvc.Nodegroup) time.Duration {
 func (l *Lifecycle) members(ng *ekssvc.Nodegroup, rt *runtime) []member {
 	var out []member
 	for _, i := range ec2svc.Instances.List(l.Store, ng.Scope) {
-		if !live(i) || tagOf(i, tagNodegroup) != *ng.Resource.NodegroupName || tagOf(i, tagCluster) != *ng.Resource.ClusterName {
+		if !live(i) || !isMember(i, ng) {
 			continue
 		}
 		node := rt.node(aws.ToString(i.PrivateDnsName))
@@ -222,15 +225,43 @@ func (l *Lifecycle) members(ng *ekssvc.Nodegroup, rt *runtime) []member {
 	return out
 }
 
+// isMember tells whether an instance, which may have ended, is one of the group's.
+func isMember(i *ec2svc.Instance, ng *ekssvc.Nodegroup) bool {
+	return tagOf(i, tagNodegroup) == *ng.Resource.NodegroupName && tagOf(i, tagCluster) == *ng.Resource.ClusterName
+}
+
 // shuttingDown tells whether instances of the group still hold addresses.
 func (l *Lifecycle) shuttingDown(ng *ekssvc.Nodegroup) bool {
 	for _, i := range ec2svc.Instances.List(l.Store, ng.Scope) {
-		if tagOf(i, tagNodegroup) == *ng.Resource.NodegroupName && tagOf(i, tagCluster) == *ng.Resource.ClusterName &&
-			i.State != nil && i.State.Name != ec2types.InstanceStateNameTerminated {
+		if isMember(i, ng) && i.State != nil && i.State.Name != ec2types.InstanceStateNameTerminated {
 			return true
 		}
 	}
 	return false
+}
+
+// nodesAgain is how soon the end of a group's nodes is looked at again, unless the
+// cluster's watch tells.
+const nodesAgain = time.Second
+
+// nodesGone tells whether nothing is left of the nodes of a group whose instances have
+// ended: neither Nodes, which the cluster's deletion would pull from under those who
+// remove them, nor branch interfaces of their pods, which would keep a user from
+// deleting the subnets.
+func (l *Lifecycle) nodesGone(ctx context.Context, ng *ekssvc.Nodegroup, rt *runtime) (bool, error) {
+	for _, i := range ec2svc.Instances.List(l.Store, ng.Scope) {
+		if !isMember(i, ng) {
+			continue
+		}
+		n := rt.node(aws.ToString(i.PrivateDnsName))
+		if n != nil && strings.HasSuffix(n.Spec.ProviderID, "/"+*i.InstanceId) && !l.succeeded(i) {
+			return false, nil
+		}
+		if err := l.removeBranches(ctx, ng.Scope, *i.InstanceId); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) (time.Duration, error) {
@@ -245,6 +276,12 @@ func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *
 	}
 	if l.shuttingDown(ng) {
 		return 0, nil // so does the last one's termination
+	}
+	if !rt.nodes.HasSynced() {
+		return nodesAgain, nil
+	}
+	if gone, err := l.nodesGone(ctx, ng, rt); err != nil || !gone {
+		return nodesAgain, err
 	}
 	if left := l.left(timing.NodegroupDeleting, ng.Resource.ModifiedAt); left > 0 {
 		return left, nil

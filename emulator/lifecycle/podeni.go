@@ -133,6 +133,8 @@ func (l *Lifecycle) reconcilePodENIs(ctx context.Context, k key) (time.Duration,
 	if rt == nil {
 		return 0, nil
 	}
+	ctx, done := rt.during(ctx)
+	defer done()
 	if p := rt.podENIs; p.nodes.HasSynced() && rt.nodes.HasSynced() {
 		return p.reconcile(asResourceController(ctx, k.Scope), name)
 	}

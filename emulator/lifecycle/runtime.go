@@ -63,6 +63,14 @@ type runtime struct {
 	awsAuth map[string]string // nil: no such ConfigMap
 }
 
+// during is ctx for what is done in the cluster: it ends with the runtime. The port of
+// a cluster that is gone may be another's the next moment.
+func (rt *runtime) during(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(rt.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 func (l *Lifecycle) runtimeOf(clusterID string) *runtime {
 	l.mu.Lock()
 	defer l.mu.Unlock()
