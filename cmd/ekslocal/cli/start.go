@@ -111,16 +111,10 @@ func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	if f.webhooks != "skip" && f.webhooks != "fail" {
 		return cfg, fmt.Errorf("--simulated-webhooks %s is neither skip nor fail", f.webhooks)
 	}
-	from, to, ok := strings.Cut(f.ports, "-")
-	if !ok {
-		to = from
+	var err error
+	if cfg.ClusterPorts, err = clusterPorts(f.ports); err != nil {
+		return cfg, err
 	}
-	first, err1 := strconv.Atoi(from)
-	last, err2 := strconv.Atoi(to)
-	if err1 != nil || err2 != nil || first < 1 || last > 65535 || last < first {
-		return cfg, fmt.Errorf("--cluster-ports %s is not a range of ports, such as 6500-6599", f.ports)
-	}
-	cfg.ClusterPorts = [2]int{first, last}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return cfg, fmt.Errorf("--log-level %s is not debug, info, warn or error", f.logLevel)
@@ -229,4 +223,18 @@ func (a *app) explain(err error, cfg Config) error {
 		return fmt.Errorf("the disk is full: free some space below %s: %w", cfg.DataDir, err)
 	}
 	return err
+}
+
+// clusterPorts reads --cluster-ports.
+func clusterPorts(s string) (ports [2]int, err error) {
+	from, to, ok := strings.Cut(s, "-")
+	if !ok {
+		to = from
+	}
+	first, err1 := strconv.Atoi(from)
+	last, err2 := strconv.Atoi(to)
+	if err1 != nil || err2 != nil || first < 1 || last > 65535 || last < first {
+		return ports, fmt.Errorf("--cluster-ports %s is not a range of ports, such as 6500-6599", s)
+	}
+	return [2]int{first, last}, nil
 }

@@ -104,7 +104,7 @@ func New(cfg Config) (*Backend, error) {
 // it is, but for the address at which it asks the emulator.
 func (b *Backend) Create(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
 	if err := b.validate(ctx, spec); err != nil {
-		return controlplane.Info{}, fmt.Errorf("control plane of cluster %s: %w", spec.Name, err)
+		return controlplane.Info{}, fmt.Errorf("control plane of cluster %s: %w", spec.Name, withMend(err))
 	}
 	p, err := b.plane(spec.ID)
 	if err != nil {
@@ -114,7 +114,7 @@ func (b *Backend) Create(ctx context.Context, spec controlplane.Spec) (controlpl
 	defer cancel()
 	info, err := p.create(ctx, spec)
 	if err != nil {
-		return controlplane.Info{}, fmt.Errorf("control plane of cluster %s: %w", spec.Name, err)
+		return controlplane.Info{}, fmt.Errorf("control plane of cluster %s: %w", spec.Name, withMend(err))
 	}
 	return info, nil
 }

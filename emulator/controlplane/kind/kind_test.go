@@ -122,20 +122,6 @@ func TestAddressWithin(t *testing.T) {
 	}
 }
 
-func TestJudgeLimit(t *testing.T) {
-	for has, want := range map[string]Finding{
-		"524288": {OK: true, Detail: "524288"},
-		"8192":   {OK: true, Detail: "8192", Advice: `beyond the first few nodes fail with "too many open files": sysctl fs.inotify.max_user_watches=524288`},
-	} {
-		if d := cmp.Diff(want, judgeLimit(Finding{}, "max_user_watches", has, 524288)); d != "" {
-			t.Error(d)
-		}
-	}
-	if judgeLimit(Finding{}, "max_user_watches", "", 524288).OK {
-		t.Error("a limit that cannot be read is good")
-	}
-}
-
 func TestLastLines(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", "one": "one", "a\nb\nc\nd\n": "c; d",
