@@ -40,6 +40,7 @@ type emulator struct {
 	ports    string
 	endpoint string
 	args     []string
+	environ  []string // beside the test's own
 	cmd      *exec.Cmd
 	log      *lockedBuffer
 }
@@ -110,10 +111,16 @@ func start(t *testing.T, args ...string) *emulator {
 // startAs runs an emulator with just these flags.
 func startAs(t *testing.T, args ...string) *emulator {
 	t.Helper()
+	return startWith(t, nil, args...)
+}
+
+// startWith runs one whose environment has more than the test's.
+func startWith(t *testing.T, environ []string, args ...string) *emulator {
+	t.Helper()
 	first := freePorts(t, 11)
 	e := &emulator{
 		t: t, binary: binary(t), dataDir: t.TempDir(), listen: fmt.Sprintf("127.0.0.1:%d", first),
-		ports: fmt.Sprintf("%d-%d", first+1, first+10), endpoint: fmt.Sprintf("http://127.0.0.1:%d", first), args: args,
+		ports: fmt.Sprintf("%d-%d", first+1, first+10), endpoint: fmt.Sprintf("http://127.0.0.1:%d", first), args: args, environ: environ,
 	}
 	e.run()
 	t.Cleanup(func() {
@@ -146,6 +153,7 @@ func (e *emulator) run() {
 	args := append([]string{"start", "--listen", e.listen, "--data-dir", e.dataDir, "--cluster-ports", e.ports}, e.args...)
 	e.cmd = exec.Command(e.binary, args...)
 	e.cmd.Stdout, e.cmd.Stderr = e.log, e.log
+	e.cmd.Env = append(os.Environ(), e.environ...)
 	if err := e.cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}

@@ -140,6 +140,11 @@ func containersOf(t *testing.T, c *ekstypes.Cluster) []string {
 	t.Helper()
 	issuer := *c.Identity.Oidc.Issuer
 	id := strings.ToLower(issuer[strings.LastIndexByte(issuer, '/')+1:])
+	return containersOfID(t, id)
+}
+
+func containersOfID(t *testing.T, id string) []string {
+	t.Helper()
 	out, err := exec.Command("docker", "ps", "-a", "--filter", "label=io.x-k8s.kind.cluster=ekslocal-"+id, "--format", "{{.Names}}").Output()
 	if err != nil {
 		t.Fatal(err)
