@@ -18,7 +18,7 @@ help: ## Show this help
 
 build: ## Build bin/ekslocal (the first time compiles Kubernetes: minutes on a small machine)
 	@GO="$(GO)" sh ./.ci/with-progress "compiling ekslocal with Kubernetes and etcd" \
-		$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ekslocal
+		env CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ekslocal
 
 demo: build ## Main job: start the emulator, make a cluster with 3 nodes and 20 pods, leave it running
 	@$(BIN) demo
@@ -27,7 +27,7 @@ test: build ## Unit, conformance and integration tests that need neither Docker 
 	@GO="$(GO)" bash ./.ci/test
 
 test-integration: build ## Real clients (aws, kubectl, terraform where installed) against the real binary
-	EKSLOCAL_BINARY=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 20m ./integration/...
+	EKSLOCAL_BINARY=$(CURDIR)/$(BIN) CGO_ENABLED=0 $(GO) test -count=1 -parallel 4 -timeout 40m ./integration/...
 
 test-kind: build ## The kind backend, in real containers: installs or finds Docker, builds a node image, removes it all
 	GO="$(GO)" bash integration/kind/run.sh

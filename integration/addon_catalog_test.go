@@ -20,6 +20,7 @@ import (
 // TestAddonCatalog takes the rest of the catalog, and what refuses add-ons, to a
 // cluster with nodes.
 func TestAddonCatalog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	k, _ := w.kubernetes(t, w.cluster(t, "dev", func(in *eks.CreateClusterInput) { in.Version = aws.String("1.35") }))
 	w.nodegroup(t, "dev", "ng", 2)

@@ -69,6 +69,7 @@ func coreDNS(t *testing.T, k kubernetes.Interface) *appsv1.Deployment {
 // TestAddons takes every add-on through its life on a cluster that has them
 // self-managed.
 func TestAddons(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	k, _ := w.kubernetes(t, w.cluster(t, "dev", func(in *eks.CreateClusterInput) { in.Version = aws.String("1.35") }))
@@ -217,6 +218,7 @@ func (w *world) deleteAddons(t *testing.T, k kubernetes.Interface) {
 // TestNoSelfManagedAddons makes a cluster without a CNI: nodes come up NotReady
 // until there is one.
 func TestNoSelfManagedAddons(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t, "--join-timeout", "8s"))
 	ctx := t.Context()
 	k, _ := w.kubernetes(t, w.cluster(t, "bare", func(in *eks.CreateClusterInput) { in.BootstrapSelfManagedAddons = aws.Bool(false) }))

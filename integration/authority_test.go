@@ -43,6 +43,7 @@ type rotation struct {
 // TestRotateCertificateAuthority goes through a rotation and looks at each step from
 // all sides. The emulator is killed in the middle of each.
 func TestRotateCertificateAuthority(t *testing.T) {
+	t.Parallel()
 	tool(t, "kubectl")
 	tool(t, "aws")
 	w := newWorld(t, start(t))

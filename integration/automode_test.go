@@ -18,6 +18,7 @@ import (
 // TestAutoMode switches EKS Auto Mode and its built-in node pools, and looks at
 // what a cluster's own API shows of them.
 func TestAutoMode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	role := w.role(t, "auto-node", "ec2.amazonaws.com")
 	auto := func(on bool, pools ...string) (*ekstypes.ComputeConfigRequest, *ekstypes.StorageConfigRequest, *ekstypes.KubernetesNetworkConfigRequest) {

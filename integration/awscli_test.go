@@ -220,6 +220,7 @@ const (
 // TestAWSCLI goes the way of the README with nothing but aws commands, and then
 // calls every other operation of EKS once.
 func TestAWSCLI(t *testing.T) {
+	t.Parallel()
 	e := start(t)
 	a := newAWS(t, e.env(filepath.Join(t.TempDir(), "kubeconfig")))
 	s := readShapes(t)

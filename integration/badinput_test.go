@@ -59,6 +59,7 @@ func checkAll(t *testing.T, list []refusal) {
 
 // TestBadInput sends what AWS refuses, and then looks whether anything of it stayed.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	before := w.interfaces(t)
 	t.Run("cluster", func(t *testing.T) { badClusters(t, w) })

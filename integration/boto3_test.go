@@ -10,6 +10,7 @@ import (
 
 // TestBoto3 runs testdata/boto3_checks.py; each of its checks is a subtest.
 func TestBoto3(t *testing.T) {
+	t.Parallel()
 	python := tool(t, "python3")
 	if exec.Command(python, "-c", "import boto3").Run() != nil {
 		t.Skip("boto3 is not installed")

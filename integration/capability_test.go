@@ -18,6 +18,7 @@ import (
 // TestCapabilities creates one of each type and uses the kinds that they bring,
 // which stay when the capability goes.
 func TestCapabilities(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	role := w.role(t, "capability", "capabilities.eks.amazonaws.com")

@@ -100,6 +100,7 @@ func waitsBecause(part string) func(*corev1.Pod) bool {
 
 // TestFargate drives a profile's whole life on a cluster that has EC2 nodes too.
 func TestFargate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	role := w.role(t, "fargate", "eks-fargate-pods.amazonaws.com", "AmazonEKSFargatePodExecutionRolePolicy")
@@ -334,6 +335,7 @@ func deleteFargateProfile(t *testing.T, w *world, k *kube, role string) {
 // TestFargateByConfigMap: where access entries do not count, the pod execution role
 // gets a row in aws-auth. The aws CLI waits for the profile's states.
 func TestFargateByConfigMap(t *testing.T) {
+	t.Parallel()
 	cli := tool(t, "aws")
 	w := newWorld(t, start(t))
 	role := w.role(t, "fargate", "eks-fargate-pods.amazonaws.com")

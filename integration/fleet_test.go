@@ -28,6 +28,7 @@ func (w *world) ami(t *testing.T) string {
 // TestQueuesAndEvents runs testdata/fleet_checks.py; each of its checks is a
 // subtest.
 func TestQueuesAndEvents(t *testing.T) {
+	t.Parallel()
 	python := tool(t, "python3")
 	if exec.Command(python, "-c", "import boto3").Run() != nil {
 		t.Skip("boto3 is not installed")
@@ -81,6 +82,7 @@ func describeGroup(t *testing.T, a *awsCLI, args ...string) (g autoScalingGroup,
 
 // TestAutoScalingOfNodegroup scales a managed node group as cluster-autoscaler does.
 func TestAutoScalingOfNodegroup(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	c := w.cluster(t, "dev")
 	w.nodegroup(t, "dev", "ng", 2)
@@ -153,6 +155,7 @@ func TestAutoScalingOfNodegroup(t *testing.T) {
 // TestSelfManagedGroup is a group that survives the emulator's sudden end while it
 // grows.
 func TestSelfManagedGroup(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	a := newAWS(t, w.env(filepath.Join(t.TempDir(), "kubeconfig")))
 	a.ok(t, "ec2", "create-launch-template", "--launch-template-name", "template", "--launch-template-data", fmt.Sprintf(`{"ImageId":%q,"InstanceType":"m5.large"}`, w.ami(t)))

@@ -61,6 +61,7 @@ const deprecatedIn137 = "Deprecated APIs removed in Kubernetes v1.37"
 // TestInsights: Kubernetes 1.33 as EKS runs it serves a beta API that 1.37 removes;
 // whoever calls it shows up, also after a crash.
 func TestInsights(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	c := w.cluster(t, "up", func(in *eks.CreateClusterInput) { in.Version = aws.String("1.33") })
@@ -146,6 +147,7 @@ func (w *world) awaitUse(t *testing.T, cluster, agent string, n int32) ekstypes.
 // TestRollback updates a cluster, finds out by insights what is in the way back, and
 // goes back.
 func TestRollback(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	cluster := aws.String("back")

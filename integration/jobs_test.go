@@ -17,6 +17,7 @@ import (
 // TestJobs lets the Job and CronJob controllers decide about simulated pods whose
 // end is scripted by annotations.
 func TestJobs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	k := w.kube(t, w.cluster(t, "dev"))
 	w.nodegroup(t, "dev", "ng", 2)

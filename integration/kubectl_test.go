@@ -65,6 +65,7 @@ func (p person) refused(t *testing.T, want string, args ...string) {
 // TestKubectl is kubectl with kubeconfigs that the aws command and ours write, for
 // the creator, a user without an access entry, and a role that may only look.
 func TestKubectl(t *testing.T) {
+	t.Parallel()
 	tool(t, "kubectl")
 	tool(t, "aws")
 	w := newWorld(t, start(t))

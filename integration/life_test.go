@@ -103,6 +103,7 @@ func readyNodes(t *testing.T, k *kubernetes.Clientset, n int) {
 
 // TestLife takes one cluster from nothing to nothing.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	before := w.freeAddresses(t)

@@ -67,6 +67,7 @@ func (s *logShell) setLogs(t *testing.T, enabled bool, types ...ekstypes.LogType
 // TestControlPlaneLogs reads with the real clients what a cluster's control plane
 // logs, while logging is turned off and on and the emulator is killed.
 func TestControlPlaneLogs(t *testing.T) {
+	t.Parallel()
 	tool(t, "aws")
 	tool(t, "kubectl")
 	e := start(t)

@@ -16,6 +16,7 @@ import (
 // TestNodegroupRemoteAccess follows a key pair and the groups that may use it from
 // the request to EC2.
 func TestNodegroupRemoteAccess(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	c := w.cluster(t, "dev")

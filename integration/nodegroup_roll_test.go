@@ -118,6 +118,7 @@ func leastSchedulable(t *testing.T, k kubernetes.Interface, nodegroup string) fu
 // TestNodegroupRoll replaces all nodes of groups by those of a new version. The
 // short patience is for the update that must fail.
 func TestNodegroupRoll(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t, "--drain-timeout", "3s"))
 	k, _ := w.kubernetes(t, w.cluster(t, "dev", func(in *eks.CreateClusterInput) { in.Version = aws.String("1.34") }))
 	w.nodegroup(t, "dev", "ng", 3)
@@ -211,6 +212,7 @@ func (w *world) failed(t *testing.T, cluster, name string, want ekstypes.Nodegro
 // TestNodegroupNeverJoins has a node role that nobody let in: an access entry that
 // exists is left alone, and one of type STANDARD lets nobody in as a node.
 func TestNodegroupNeverJoins(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t, "--join-timeout", "3s"))
 	w.cluster(t, "api", func(in *eks.CreateClusterInput) { in.AccessConfig.AuthenticationMode = ekstypes.AuthenticationModeApi })
 	stranger := w.role(t, "stranger", "ec2.amazonaws.com", "AmazonEKSWorkerNodePolicy")
@@ -221,6 +223,7 @@ func TestNodegroupNeverJoins(t *testing.T) {
 
 // TestNodegroupFailures looks at what a user sees when no instance comes.
 func TestNodegroupFailures(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	k, _ := w.kubernetes(t, w.cluster(t, "dev", func(in *eks.CreateClusterInput) {

@@ -91,6 +91,7 @@ func nodeReady(n *corev1.Node) bool {
 // TestNodegroups changes node groups in one cluster in every way that replaces no
 // node on purpose.
 func TestNodegroups(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	k, _ := w.kubernetes(t, w.cluster(t, "dev"))
 	noSchedule := ekstypes.Taint{Key: aws.String("gpu"), Value: aws.String("yes"), Effect: ekstypes.TaintEffectPreferNoSchedule}

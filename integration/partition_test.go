@@ -12,6 +12,7 @@ import (
 // TestChina goes from a role to `kubectl get nodes` in Beijing with the AWS CLI,
 // and looks from the partition aws whether anything of it shows there.
 func TestChina(t *testing.T) {
+	t.Parallel()
 	tool(t, "kubectl")
 	e := start(t)
 	env := append(e.env(filepath.Join(t.TempDir(), "kubeconfig")), "AWS_REGION=cn-north-1", "AWS_DEFAULT_REGION=cn-north-1")

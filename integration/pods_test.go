@@ -22,6 +22,7 @@ const tinySubnet = "10.0.200.0/28"
 // TestPods plays what users see of pods and their controllers. Everything is
 // applied at once, so that waits overlap; the tests then look one by one.
 func TestPods(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	k := w.kube(t, w.cluster(t, "dev"))
 	w.nodegroup(t, "dev", "ng", 2)

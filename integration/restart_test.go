@@ -21,6 +21,7 @@ import (
 // TestRestart stops and starts an emulator, gently and by kill -9, with a cluster
 // in use: clients must not notice more than a pause.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	c := w.cluster(t, "dev", func(in *eks.CreateClusterInput) {
 		in.Version = aws.String("1.34")

@@ -28,8 +28,9 @@ import (
 // the same time, each in an AWS account of its own: the provider waits for up to a
 // minute before it deletes a cluster, which together they do once.
 func TestTerraform(t *testing.T) {
+	t.Parallel()
 	e := start(t)
-	// Not t.Parallel, which would run as many at a time as there are processors.
+	// Not t.Parallel for each, which would wait for the slots of other tests.
 	var wg sync.WaitGroup
 	for name, f := range map[string]func(*testing.T, *emulator){
 		"plain": terraformPlain, "community": terraformCommunity, "import": terraformImport,

@@ -48,6 +48,7 @@ func (w *world) upgradeCluster(t *testing.T, name, version string) {
 
 // TestClusterVersions takes a cluster through all versions under load.
 func TestClusterVersions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	c := w.cluster(t, "dev", func(in *eks.CreateClusterInput) { in.Version = aws.String("1.33") })
@@ -296,6 +297,7 @@ func (l *load) end(t *testing.T) {
 
 // TestClusterConfig changes everything of a cluster that can be changed.
 func TestClusterConfig(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx := t.Context()
 	w.cluster(t, "dev", func(in *eks.CreateClusterInput) {

@@ -13,6 +13,7 @@ import (
 
 // TestUpstream has S3 and DynamoDB in moto and EKS here, behind one endpoint URL.
 func TestUpstream(t *testing.T) {
+	t.Parallel()
 	upstream, moto := startMoto(t)
 	e := start(t, "--upstream", upstream)
 	dir := t.TempDir()

@@ -16,6 +16,7 @@ import (
 // TestVersions brings up a cluster of each Kubernetes version side by side and
 // looks at what tells them apart: the served resources, and fields of pods.
 func TestVersions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	minors := []string{"1.33", "1.34", "1.35", "1.36"}
 	create := func(minor string) error {

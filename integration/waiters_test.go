@@ -100,6 +100,7 @@ func TestEKSWaiters(t *testing.T) {
 
 // TestEC2Waiters: `aws ec2 wait` for what there is.
 func TestEC2Waiters(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	ctx, e := t.Context(), w.ec2
 	cli := newAWS(t, w.env(filepath.Join(t.TempDir(), "kubeconfig")))

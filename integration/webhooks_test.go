@@ -27,6 +27,7 @@ import (
 // TestWebhooks installs what charts install, with admission webhooks of
 // failurePolicy Fail on pods that are simulated: the cluster goes on working.
 func TestWebhooks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t))
 	k := w.kube(t, w.cluster(t, "dev"))
 	w.nodegroup(t, "dev", "ng", 1)
@@ -272,6 +273,7 @@ func (k *kube) helm(t *testing.T) {
 // TestSimulatedWebhooksFail: who wants to know can have webhooks fail as their
 // failurePolicy says, at once.
 func TestSimulatedWebhooksFail(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, start(t, "--simulated-webhooks", "fail"))
 	k := w.kube(t, w.cluster(t, "dev"))
 	k.apply(t, "webhooks.yaml")

@@ -19,7 +19,7 @@ type event struct {
 func main() {
 	var passed, failed, skipped int
 	output := map[string][]string{}
-	slow := []event{}
+	var slow, long []event // packages, tests that are not a part of another
 	var bad, skips []string
 	in := bufio.NewScanner(os.Stdin)
 	in.Buffer(make([]byte, 1<<20), 64<<20)
@@ -37,6 +37,9 @@ func main() {
 		case "pass":
 			if e.Test != "" {
 				passed++
+				if !strings.Contains(e.Test, "/") {
+					long = append(long, e)
+				}
 			} else {
 				slow = append(slow, e)
 			}
@@ -63,12 +66,11 @@ func main() {
 	for _, s := range skips {
 		fmt.Println("skipped", strings.ReplaceAll(s, "\n", " | "))
 	}
-	slices.SortFunc(slow, func(a, b event) int { return int(1000 * (b.Elapsed - a.Elapsed)) })
-	for i, e := range slow {
-		if i == 5 {
-			break
+	for _, all := range [][]event{slow, long} {
+		slices.SortFunc(all, func(a, b event) int { return int(1000 * (b.Elapsed - a.Elapsed)) })
+		for _, e := range all[:min(5, len(all))] {
+			fmt.Printf("%6.1f s  %s\n", e.Elapsed, strings.TrimSpace(e.Package+" "+e.Test))
 		}
-		fmt.Printf("%6.1f s  %s\n", e.Elapsed, e.Package)
 	}
 	fmt.Printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped)
 	if failed > 0 || passed == 0 {
