@@ -3,38 +3,54 @@
 # Uses the Docker engine that answers, or installs Debian's and runs one of its own for
 # as long as the tests take. Uses the node image in $EKSLOCAL_KIND_NODE_IMAGE, or builds
 # one (integration/kind/nodeimage/build.sh). Removes what it started.
+#
+#   run.sh           the tests; ends with 77 where privileged containers cannot run
+#   run.sh fetch     only what waits for the network, to have it when the tests begin
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 GO=${GO:-go}
+began=$(date +%s)
 say() { echo "test-kind: $*"; }
+lap() { printf 'test-kind: %4d s  %s\n' $(($(date +%s) - began)) "$1"; }
+cannot() { say "cannot run here: $*"; exit 77; }
 
 work=$(mktemp -d /tmp/ekslocal-kind.XXXXXX)
-daemon=
+daemon= building= waiting=
 finish() {
 	code=$?
 	trap - EXIT
+	[ -z "$building" ] || kill "$building" 2>/dev/null || true
 	if [ -n "$daemon" ]; then
 		docker ps -aq | xargs -r docker rm -f -v >/dev/null 2>&1 || true
 		kill "$daemon" 2>/dev/null && { for _ in $(seq 100); do kill -0 "$daemon" 2>/dev/null || break; sleep 0.1; done; }
 		# overlay mounts of containers that were killed hard
 		awk -v dir="$work" 'index($2, dir) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount -l 2>/dev/null || true
+	elif [ -n "$waiting" ]; then
+		docker image rm -f ekslocal/probe:test >/dev/null 2>&1 || true
 	fi
 	rm -rf "$work"
 	exit $code
 }
 trap finish EXIT INT TERM
 
-missing=
-for p in docker:docker.io mmdebstrap:mmdebstrap jq:jq; do command -v "${p%%:*}" >/dev/null || missing="$missing ${p#*:}"; done
-docker info >/dev/null 2>&1 || command -v dockerd >/dev/null || missing="$missing docker.io iptables"
-if [ -n "$missing" ]; then
-	[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { say "needs$missing, which only root can install on Debian"; exit 1; }
+root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
+packages() {
+	local missing= p
+	for p in docker:docker.io mmdebstrap:mmdebstrap jq:jq; do command -v "${p%%:*}" >/dev/null || missing="$missing ${p#*:}"; done
+	docker info >/dev/null 2>&1 || command -v dockerd >/dev/null || missing="$missing docker.io iptables"
+	[ -n "$missing" ] || return 0
+	root || cannot "it takes$missing, which only root can install, on Debian"
 	say "installing$missing"
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
-if ! docker info >/dev/null 2>&1; then
-	[ "$(id -u)" = 0 ] || { say "no Docker engine answers, and only root can start one"; exit 1; }
+	exec 9>/tmp/ekslocal-kind.lock
+	flock 9 # who fetches ahead may be at it
+	{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >"$work/apt" 2>&1 ||
+		{ tail -n 5 "$work/apt"; cannot "packages cannot be installed:$missing"; }
+	exec 9>&-
+}
+
+start_engine() {
+	[ "$(id -u)" = 0 ] || cannot "no Docker engine answers, and only root can start one"
 	say "starting an engine"
 	CGO_ENABLED=0 $GO build -o "$work/fitcaps" ./integration/kind/fitcaps
 	# In a session of its own: Ctrl-C must leave it to clean up with.
@@ -43,16 +59,53 @@ if ! docker info >/dev/null 2>&1; then
 	daemon=$!
 	export DOCKER_HOST=unix://$work/docker.sock
 	for _ in $(seq 100); do docker info >/dev/null 2>&1 && break; kill -0 "$daemon" 2>/dev/null || break; sleep 0.2; done
-	docker info >/dev/null 2>&1 || { tail -n 20 "$work/log"; say "the engine does not start"; exit 1; }
+	docker info >/dev/null 2>&1 || { tail -n 5 "$work/log"; cannot "the engine does not start"; }
+}
+
+# A node image takes a quarter of an hour: look before whether its containers would run.
+probe() {
+	mkdir "$work/probe"
+	CGO_ENABLED=0 $GO build -o "$work/probe/probe" ./integration/kind/probe
+	waiting=yes
+	tar -C "$work/probe" -c probe | docker import --change 'ENTRYPOINT ["/probe"]' - ekslocal/probe:test >/dev/null
+	docker run --rm --privileged ekslocal/probe:test >"$work/said" 2>&1 || cannot "a privileged container does not: $(tail -n 3 "$work/said" | tr '\n' ' ')"
+}
+
+if [ "${1:-}" = fetch ]; then
+	packages
+	[ -n "${EKSLOCAL_KIND_NODE_IMAGE:-}" ] || bash integration/kind/nodeimage/build.sh fetch
+	exit 0
 fi
 
+packages
+docker info >/dev/null 2>&1 || start_engine
+probe
+lap "privileged containers run"
+
+# The image computes, these tests do next to nothing.
 if [ -z "${EKSLOCAL_KIND_NODE_IMAGE:-}" ]; then
 	export EKSLOCAL_KIND_NODE_IMAGE=ekslocal/node:test
-	bash integration/kind/nodeimage/build.sh "$EKSLOCAL_KIND_NODE_IMAGE"
+	bash integration/kind/nodeimage/build.sh "$EKSLOCAL_KIND_NODE_IMAGE" &
+	building=$!
 fi
-docker run --rm --privileged --entrypoint true "$EKSLOCAL_KIND_NODE_IMAGE" || { say "privileged containers cannot run here"; exit 1; }
+results=$work/results failed=0
+run() { # title, then go test arguments
+	local title=$1; shift
+	EKSLOCAL_BINARY=$PWD/bin/ekslocal CGO_ENABLED=0 $GO test -json -count=1 -timeout 30m "$@" >>"$results" 2>&1 || failed=1
+	lap "$title"
+}
+(cd integration/kind/nodeimage && CGO_ENABLED=0 $GO test -json -count=1 ./layers ./pause) >>"$results" 2>&1 || failed=1
+run "tests of the tools" ./integration/kind/...
+if [ -n "$building" ]; then
+	wait "$building" || { say "the node image cannot be built"; exit 1; }
+	building=
+	lap "the node image is there"
+fi
+run "control planes" -run 'TestConformance|TestBadDays|TestRevive' ./emulator/controlplane/kind
+run "clusters" -run '^TestKind' ./integration
 
-(cd integration/kind/nodeimage && $GO test ./layers ./pause)
-$GO test ./integration/kind/...
-EKSLOCAL_BINARY=$PWD/bin/ekslocal $GO test -count=1 -timeout 20m -v -run 'TestConformance|TestBadDays|TestRevive' ./emulator/controlplane/kind
-EKSLOCAL_BINARY=$PWD/bin/ekslocal $GO test -count=1 -timeout 20m -v -run 'TestKind$' ./integration
+# Anything that is not JSON is a build failure: show it.
+grep -v '^{' "$results" | head -n 60
+$GO run ./.ci/summary <"$results" || failed=1
+lap "done"
+exit $failed

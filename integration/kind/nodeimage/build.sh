@@ -3,6 +3,7 @@
 # system, Go modules for Kubernetes, etcd and CoreDNS, kind's own files on top.
 #
 #   build.sh [IMAGE]     default ekslocal/node:<version of k8s.io/kubernetes in go.mod>
+#   build.sh fetch       only what waits for the network: packages and modules
 #
 # It needs root, Docker, mmdebstrap, jq and Go. What takes long is kept below
 # $EKSLOCAL_KIND_CACHE (default ~/.cache/ekslocal/kind): the image as a tarball, else
@@ -15,6 +16,8 @@ k8s=$($GO list -m -f '{{.Version}}' k8s.io/kubernetes)
 etcd=$($GO list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3)
 dns=$($GO list -m -f '{{.Version}}' github.com/coredns/coredns)
 kind=$(cd ../../.. && $GO list -m -f '{{.Version}}' sigs.k8s.io/kind)
+fetch=
+[ "${1:-}" != fetch ] || { fetch=yes; shift; }
 image=${1:-ekslocal/node:$k8s}
 cache=${EKSLOCAL_KIND_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ekslocal/kind}
 suite=bookworm
@@ -28,35 +31,49 @@ tarball=$cache/node-$(digest "$binary" build.sh packages.txt entrypoint.awk paus
 began=$(date +%s)
 lap() { local now; now=$(date +%s); printf 'node image: %-32s %4d s\n' "$1" $((now - began)); began=$now; }
 
-if [ -s "$binary" ] && [ -s "$tarball" ]; then
+install_packages() {
+	mmdebstrap --quiet --variant=minbase --include="$(grep -v '^#' packages.txt | paste -sd,)" \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+		--aptopt='Acquire::Languages "none"' --format=tar "$suite" "$rootfs.part" "${APT_SOURCES:-/etc/apt/sources.list.d/debian.sources}" &&
+		mv "$rootfs.part" "$rootfs"
+}
+
+if [ -n "$fetch" ]; then
+	[ -s "$rootfs" ] && [ -s "$binary" ] && exit 0
+	$GO list -deps ./kubernetes >/dev/null
+elif [ -s "$binary" ] && [ -s "$tarball" ]; then
 	docker load -q -i "$tarball" >/dev/null
 	docker tag ekslocal/node:built "$image"
 	lap "loaded from $tarball"
 	exit 0
 fi
 
-# The packages wait for the network, the compiler for the processor.
+# The packages wait for the network, the compiler for the processor. One at a time
+# installs them: who fetches ahead may still be at it.
 packages=
 if [ ! -s "$rootfs" ]; then
-	mmdebstrap --quiet --variant=minbase --include="$(grep -v '^#' packages.txt | paste -sd,)" \
-		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-		--aptopt='Acquire::Languages "none"' "$suite" "$rootfs.part" "${APT_SOURCES:-/etc/apt/sources.list.d/debian.sources}" &
+	( flock 9; [ -s "$rootfs" ] || install_packages ) 9>"$rootfs.lock" &
 	packages=$!
 fi
-if [ ! -s "$binary" ]; then
+if [ ! -s "$binary" ] && [ -z "$fetch" ]; then
+	# Compiled as ekslocal itself is, without -trimpath and from the same versions, so
+	# that each takes from Go's cache what the other has compiled.
 	flags="-s -w"
 	minor=${k8s#v1.}; minor=${minor%%.*}
 	for p in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
 		flags="$flags -X $p.gitVersion=$k8s -X $p.gitMajor=1 -X $p.gitMinor=$minor -X $p.gitTreeState=clean -X $p.gitCommit=unknown -X $p.buildDate=1970-01-01T00:00:00Z"
 	done
-	$GO build -trimpath -ldflags "$flags" -o "$binary.part" ./kubernetes
+	$GO build -ldflags "$flags" -o "$binary.part" ./kubernetes
 	mv "$binary.part" "$binary"
 	lap "compiled Kubernetes, etcd, CoreDNS"
 	tarball=$cache/node-$(digest "$binary" build.sh packages.txt entrypoint.awk pause/main.go layers/main.go)-$kind.tar.gz
 fi
+if [ -n "$fetch" ]; then
+	[ -z "$packages" ] || wait "$packages"
+	exit 0
+fi
 if [ -n "$packages" ]; then
 	wait "$packages"
-	mv "$rootfs.part" "$rootfs"
 	lap "installed packages"
 fi
 
