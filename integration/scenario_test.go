@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,14 +46,15 @@ func TestScenarioIPExhaustion(t *testing.T) {
 	tool(t, "aws")
 	tool(t, "kubectl")
 	e := start(t)
-	t.Run("ways", func(t *testing.T) {
-		for way, test := range map[string]func(*testing.T, *scenario){
-			"way-1-warm-targets":      warmTargets,
-			"way-2-more-subnets":      moreSubnets,
-			"way-3-custom-networking": customNetworking,
-		} {
+	// Not t.Parallel for each, which would wait for the slots of other tests.
+	var wg sync.WaitGroup
+	for way, test := range map[string]func(*testing.T, *scenario){
+		"way-1-warm-targets":      warmTargets,
+		"way-2-more-subnets":      moreSubnets,
+		"way-3-custom-networking": customNetworking,
+	} {
+		wg.Go(func() {
 			t.Run(way, func(t *testing.T) {
-				t.Parallel()
 				s := &scenario{emulator: e, clients: e.clients(), name: way}
 				dir := t.TempDir()
 				if err := os.Symlink(e.binary, filepath.Join(dir, "ekslocal")); err != nil {
@@ -63,8 +65,9 @@ func TestScenarioIPExhaustion(t *testing.T) {
 				test(t, s)
 				s.tearDown(t)
 			})
-		}
-	})
+		})
+	}
+	wg.Wait()
 	c := e.clients()
 	if left := must(c.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{}))(t).NetworkInterfaces; len(left) != 0 {
 		t.Errorf("%d interfaces are left, the first is %+v", len(left), left[0])
