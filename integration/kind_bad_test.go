@@ -144,14 +144,15 @@ exec %[2]s "$@"
 	}
 	w := newWorld(t, startWith(t, []string{"PATH=" + dir + ":" + os.Getenv("PATH")}, "--no-spare", "--backend", "kind", "--kind-node-image", image))
 	createKind(t, w, "dev")
+	t.Cleanup(func() { removeContainersOf(t, w) })
 	var node string
 	eventually(t, time.Minute, "kubeadm runs in a container", func() error {
-		names, err := filepath.Glob(filepath.Join(w.dataDir, "kind", "*", "record.json"))
-		if err != nil || len(names) != 1 {
-			return fmt.Errorf("%v, %w", names, err)
+		ids := controlPlanesOf(t, w)
+		if len(ids) != 1 {
+			return fmt.Errorf("control planes %v", ids)
 		}
-		node = "ekslocal-" + strings.ToLower(filepath.Base(filepath.Dir(names[0]))) + "-control-plane"
-		out, err := exec.Command(real, "top", node, "-eo", "args").CombinedOutput()
+		node = "ekslocal-" + ids[0] + "-control-plane"
+		out, err := exec.Command(real, "top", node, "-eo", "pid,args").CombinedOutput()
 		if err == nil && !strings.Contains(string(out), "kubeadm init") {
 			err = fmt.Errorf("it runs %s", out)
 		}
@@ -180,7 +181,6 @@ exec %[2]s "$@"
 		return nil
 	})
 	c := w.clusterIs(t, "dev", ekstypes.ClusterStatusActive)
-	t.Cleanup(func() { removeContainers(t, c) })
 	if said := issues(c); len(said) > 0 {
 		t.Errorf("an ACTIVE cluster has issues %v", said)
 	}
@@ -214,10 +214,10 @@ func TestKindNeighbours(t *testing.T) {
 	for i := range worlds {
 		worlds[i] = newWorld(t, startAs(t, flags...))
 		createKind(t, worlds[i], "dev")
+		t.Cleanup(func() { removeContainersOf(t, worlds[i]) })
 	}
 	for i, w := range worlds {
 		clusters[i] = w.clusterIs(t, "dev", ekstypes.ClusterStatusActive)
-		t.Cleanup(func() { removeContainers(t, clusters[i]) })
 		k, _ := w.kubernetes(t, clusters[i])
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("of-%d", i)}}
 		must(k.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}))(t)
@@ -281,12 +281,7 @@ func TestKindRealRefusals(t *testing.T) {
 				t.Errorf("the health does not say %q: %s", want, said)
 			}
 		}
-		ids, err := filepath.Glob(filepath.Join(c.w.dataDir, "kind", "*", "record.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range ids {
-			id := strings.ToLower(filepath.Base(filepath.Dir(f)))
+		for _, id := range controlPlanesOf(t, c.w) {
 			if left := containersOfID(t, id); len(left) > 0 {
 				t.Errorf("containers %v are left", left)
 			}
@@ -303,6 +298,30 @@ func nodeImage(t *testing.T) string {
 		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
 	}
 	return image
+}
+
+// controlPlanesOf are the ids of what an emulator has begun to make with kind.
+func controlPlanesOf(t *testing.T, w *world) (ids []string) {
+	t.Helper()
+	records, err := filepath.Glob(filepath.Join(w.dataDir, "kind", "*", "record.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		ids = append(ids, strings.ToLower(filepath.Base(filepath.Dir(r))))
+	}
+	return ids
+}
+
+// removeContainersOf cleans up after a test that failed in the middle.
+func removeContainersOf(t *testing.T, w *world) {
+	for _, id := range controlPlanesOf(t, w) {
+		for _, name := range containersOfID(t, id) {
+			if out, err := exec.Command("docker", "rm", "-f", "-v", name).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v: %s", name, err, out)
+			}
+		}
+	}
 }
 
 func randomID(t *testing.T) string {
