@@ -51,12 +51,15 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	return p.ready(ctx, spec)
 }
 
-// issued are the certificates and configurations that kubeadm makes from the CA.
+// issued are the certificates that kubeadm makes from the CA.
 var issued = []string{
 	pkiDir + "apiserver.crt", pkiDir + "apiserver.key", pkiDir + "apiserver-kubelet-client.crt", pkiDir + "apiserver-kubelet-client.key",
-	"/etc/kubernetes/admin.conf", "/etc/kubernetes/super-admin.conf", "/etc/kubernetes/kubelet.conf",
-	"/etc/kubernetes/controller-manager.conf", "/etc/kubernetes/scheduler.conf",
 }
+
+// issuedConfigs is where kubeadm makes the components' configurations from the CA. Not
+// in their places: those must not be empty for a moment, in which the kubelet, when it
+// starts a component again, makes an empty file, which kubeadm does not take.
+const issuedConfigs = "/etc/kubernetes/issued"
 
 // apply gives the components other files and starts them again with those. Killed in
 // the middle it is done once more: only its end is remembered.
@@ -97,19 +100,21 @@ func (p *plane) apply(ctx context.Context, f files, r record) error {
 // issueAgain lets kubeadm make from the CA what it made from another before.
 func (p *plane) issueAgain(ctx context.Context) error {
 	engine, node := p.b.engine, nodeName(p.id)
-	// Certificates that the kubelet got by itself go before those of its configuration.
-	remove := "rm -f /var/lib/kubelet/pki/kubelet-client-* " + strings.Join(issued, " ")
-	if _, err := engine.run(ctx, nil, "exec", node, "sh", "-c", remove); err != nil {
+	sh := func(script string) error {
+		_, err := engine.run(ctx, nil, "exec", node, "sh", "-c", script)
 		return err
 	}
-	for _, phase := range [][]string{{"certs", "apiserver"}, {"certs", "apiserver-kubelet-client"}, {"kubeconfig", "all"}} {
+	// Certificates that the kubelet got by itself go before those of its configuration.
+	if err := sh("rm -rf /var/lib/kubelet/pki/kubelet-client-* " + issuedConfigs + " " + strings.Join(issued, " ")); err != nil {
+		return err
+	}
+	for _, phase := range [][]string{{"certs", "apiserver"}, {"certs", "apiserver-kubelet-client"}, {"kubeconfig", "all", "--kubeconfig-dir=" + issuedConfigs}} {
 		args := append([]string{"exec", node, "kubeadm", "init", "phase"}, phase...)
 		if _, err := engine.run(ctx, nil, append(args, "--config=/kind/kubeadm.conf")...); err != nil {
 			return fmt.Errorf("issuing certificates: %w", err)
 		}
 	}
-	_, err := engine.run(ctx, nil, "exec", node, "systemctl", "restart", "kubelet")
-	return err
+	return sh("mv " + issuedConfigs + "/*.conf /etc/kubernetes/ && rmdir " + issuedConfigs + " && systemctl restart kubelet")
 }
 
 // generation is an annotation that makes the kubelet see another static pod.
