@@ -167,6 +167,9 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	// So do nodes whose role gets an access entry.
 	defer l.instances.watch(l.Store, ekssvc.AccessEntries.Name(), l.instancesOf)()
 
+	// Real nodes route to all addresses of their VPC.
+	defer l.instances.watch(l.Store, ec2svc.Vpcs.Name(), l.instancesOfVPC)()
+
 	// A cluster's health shows what becomes of its encryption key.
 	defer l.clusters.watch(l.Store, kmssvc.KeysTable, l.clustersOfKey)()
 	defer l.clusters.watch(l.Store, kmssvc.GrantsTable, l.clustersOfKey)()

@@ -86,9 +86,18 @@ type container struct {
 		Pid       int
 		StartedAt string
 	}
-	Config          struct{ Image string }
+	Image  string // its id
+	Config struct {
+		Image string
+		Env   []string
+	}
+	HostConfig struct {
+		Binds      []string
+		UsernsMode string
+		Devices    []struct{ PathOnHost string }
+	}
 	NetworkSettings struct {
-		Networks map[string]struct{ IPAddress, Gateway string }
+		Networks map[string]struct{ IPAddress, Gateway, NetworkID string }
 	}
 }
 
@@ -96,7 +105,7 @@ type container struct {
 func (e engine) inspect(ctx context.Context, name string) (*container, error) {
 	out, err := e.run(ctx, nil, "container", "inspect", name)
 	if err != nil {
-		if strings.Contains(strings.ToLower(err.Error()), "no such container") {
+		if absent(err) {
 			return nil, nil
 		}
 		return nil, err
