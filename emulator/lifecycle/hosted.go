@@ -88,15 +88,18 @@ func (l *Lifecycle) predecessors(i *ec2svc.Instance) []string {
 // need not.
 func (l *Lifecycle) whileRuns(ctx context.Context, i *ec2svc.Instance) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	unsubscribe := l.Store.Subscribe(ec2svc.Instances.Name(), func(ch store.Change) {
-		if ch.ID != *i.InstanceId || ch.Scope != i.Scope {
-			return
-		}
-		now := ec2svc.Instances.Get(l.Store, i.Scope, ch.ID)
+	look := func() {
+		now := ec2svc.Instances.Get(l.Store, i.Scope, *i.InstanceId)
 		if now == nil || now.State == nil || now.State.Name != ec2types.InstanceStateNameRunning {
 			cancel()
 		}
+	}
+	unsubscribe := l.Store.Subscribe(ec2svc.Instances.Name(), func(ch store.Change) {
+		if ch.ID == *i.InstanceId && ch.Scope == i.Scope {
+			look()
+		}
 	})
+	look() // at what changed before
 	return ctx, func() { unsubscribe(); cancel() }
 }
 
@@ -196,6 +199,7 @@ func (h *hosted) because(ids []string) string {
 			if reason == "" {
 				reason = err.Error()
 			}
+			reason = strings.TrimPrefix(reason, controlplane.ErrHopeless.Error()+": ")
 			if !slices.Contains(reasons, reason) {
 				reasons = append(reasons, reason)
 			}

@@ -109,6 +109,9 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if err := l.AutoScaling.EnsureManaged(ctx, ng.Scope, ng.AutoScalingGroupName(), *ng.Resource.ClusterName, *ng.Resource.NodegroupName, ng.ID); err != nil {
 		return 0, err
 	}
+	if err := l.replaceStopped(ctx, ng); err != nil {
+		return 0, err
+	}
 	members := l.members(ng, rt)
 	desired := int(aws.ToInt32(ng.Resource.ScalingConfig.DesiredSize))
 	p := makePlan(members, desired, surge(ng, desired), maxUnavailable(ng, desired))
@@ -234,6 +237,9 @@ func (l *Lifecycle) shuttingDown(ng *ekssvc.Nodegroup) bool {
 }
 
 func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) (time.Duration, error) {
+	if err := l.terminateStopped(ctx, ng); err != nil {
+		return 0, err
+	}
 	members := l.members(ng, rt)
 	if len(members) > 0 {
 		ids := make([]string, len(members))

@@ -56,9 +56,10 @@ func (p *plane) resume(ctx context.Context, c *container, m controlplane.Machine
 		if err := p.b.engine.awaitRuntime(ctx, c.Name); err != nil {
 			return err
 		}
-		if err := p.equip(ctx, c.Name, m); err != nil {
-			return fmt.Errorf("equipping the node: %w", err)
-		}
+	}
+	// The emulator may have moved, or be another version, since the node was equipped.
+	if err := p.equip(ctx, c.Name, m); err != nil {
+		return fmt.Errorf("equipping the node: %w", err)
 	}
 	if err := p.trust(ctx, c.Name, m, r); err != nil {
 		return err

@@ -30,7 +30,11 @@ done
 # As on EKS, pods keep their address inside the VPC and have their node's outside.
 [ -n "$ADDRESS" ] || exit 0
 nat() { iptables -w 10 -t nat "$@"; }
-nat -N AWS-SNAT-CHAIN-0 2>/dev/null || nat -F AWS-SNAT-CHAIN-0
+if ! nat -N AWS-SNAT-CHAIN-0 2>/dev/null; then
+	# Where aws-node's settings are known, the chain is made after those.
+	[ ! -e /opt/ekslocal/ekslocal-node ] || exit 0
+	nat -F AWS-SNAT-CHAIN-0
+fi
 for c in $CIDRS "$SUBNET"; do nat -A AWS-SNAT-CHAIN-0 -d "$c" -m comment --comment "AWS SNAT CHAIN" -j RETURN; done
 nat -A AWS-SNAT-CHAIN-0 ! -o vlan+ -m comment --comment "AWS, SNAT" -m addrtype ! --dst-type LOCAL -j MASQUERADE --random-fully
 nat -C POSTROUTING -m comment --comment "AWS SNAT CHAIN" -j AWS-SNAT-CHAIN-0 2>/dev/null ||
