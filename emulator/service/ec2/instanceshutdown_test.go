@@ -17,9 +17,13 @@ func TestShutDown(t *testing.T) {
 		change func(in *ec2.RunInstancesInput)
 		want   types.InstanceStateName
 	}{
-		"by default":         {func(*ec2.RunInstancesInput) {}, types.InstanceStateNameStopped},
-		"told to terminate":  {func(in *ec2.RunInstancesInput) { in.InstanceInitiatedShutdownBehavior = types.ShutdownBehaviorTerminate }, types.InstanceStateNameTerminated},
-		"a one-time request": {func(in *ec2.RunInstancesInput) { in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot} }, types.InstanceStateNameTerminated},
+		"by default": {func(*ec2.RunInstancesInput) {}, types.InstanceStateNameStopped},
+		"told to terminate": {func(in *ec2.RunInstancesInput) {
+			in.InstanceInitiatedShutdownBehavior = types.ShutdownBehaviorTerminate
+		}, types.InstanceStateNameTerminated},
+		"a one-time request": {func(in *ec2.RunInstancesInput) {
+			in.InstanceMarketOptions = &types.InstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}
+		}, types.InstanceStateNameTerminated},
 	} {
 		in := &ec2.RunInstancesInput{MinCount: aws.Int32(1), MaxCount: aws.Int32(1), SubnetId: &sub, ImageId: f.image(), InstanceType: "m5.large"}
 		c.change(in)
