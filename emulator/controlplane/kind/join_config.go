@@ -34,7 +34,8 @@ func joinFiles(version string, t bootstrapToken, server string, keys controlplan
 		"clusters": []any{map[string]any{"name": "ekslocal", "cluster": map[string]any{
 			"server": "https://" + server + ":6443", "certificate-authority-data": base64.StdEncoding.EncodeToString(keys.Bundle()),
 		}}},
-		"contexts": []any{map[string]any{"name": "ekslocal", "context": map[string]any{"cluster": "ekslocal"}}},
+		"contexts": []any{map[string]any{"name": "ekslocal", "context": map[string]any{"cluster": "ekslocal", "user": "nobody"}}},
+		"users":    []any{map[string]any{"name": "nobody", "user": map[string]any{}}},
 	}
 	f := files{}
 	for name, doc := range map[string]any{
