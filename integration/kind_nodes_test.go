@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -158,9 +159,14 @@ func (r *real) reach(t *testing.T) {
 	}
 	for who, container := range from {
 		for _, i := range instances {
-			if out, err := dockerOut("exec", container, "timeout", "5", "bash", "-c", "</dev/tcp/"+*i.PrivateIpAddress+"/10250"); err != nil {
-				t.Errorf("%s does not reach %s at %s: %v: %s", who, *i.InstanceId, *i.PrivateIpAddress, err, out)
-			}
+			// A node that was just started shows as Ready before its kubelet listens.
+			eventually(t, 20*time.Second, fmt.Sprintf("%s reaches %s at %s", who, *i.InstanceId, *i.PrivateIpAddress), func() error {
+				out, err := dockerOut("exec", container, "timeout", "5", "bash", "-c", "</dev/tcp/"+*i.PrivateIpAddress+"/10250")
+				if err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+				return nil
+			})
 		}
 	}
 	for _, i := range instances[1:] {
@@ -392,7 +398,23 @@ func (r *real) well(t *testing.T, n int) {
 		r.k = k // a token is good for minutes only
 		return err
 	})
-	readyNodes(t, r.k, n)
+	eventually(t, time.Minute, fmt.Sprintf("%d instances are nodes, Ready", n), func() error {
+		want, got := map[string]bool{}, map[string]bool{}
+		for _, i := range r.instances(t, "ng") {
+			want[*i.PrivateDnsName] = true
+		}
+		list, err := r.k.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for i := range list.Items {
+			got[list.Items[i].Name] = nodeReady(&list.Items[i])
+		}
+		if len(want) != n || !maps.Equal(want, got) {
+			return fmt.Errorf("instances %v, nodes %v", want, got)
+		}
+		return nil
+	})
 	r.nodegroupIs(t, "real", "ng", ekstypes.NodegroupStatusActive)
 	if s := r.status(); len(s.Clusters) != 1 || s.Clusters[0].Nodes.Ready != n {
 		t.Errorf("status shows %+v, want %d nodes", s.Clusters, n)

@@ -332,12 +332,12 @@ func (rt *runtime) node(name string) *corev1.Node {
 	return o.(*corev1.Node)
 }
 
-// takesPods tells whether a node is Ready and the node controller has seen that: on
-// EKS its taint is gone long before a node group is ACTIVE, and who deploys right
+// takesPods tells whether a node is Ready, initialized by the cloud controller manager,
+// and the node controller has seen that it is Ready: on EKS its taint is gone long before a node group is ACTIVE, and who deploys right
 // after that finds all nodes open to the scheduler. The NoExecute taint beside it
 // goes up to five seconds later, and every pod tolerates it for minutes.
 func takesPods(n *corev1.Node) bool {
-	return isReady(n) && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
+	return isReady(n) && !uninitialized(n) && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
 		return t.Key == corev1.TaintNodeNotReady && t.Effect == corev1.TaintEffectNoSchedule
 	})
 }
