@@ -129,8 +129,7 @@ func (e engine) removeContainers(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	_, err := e.run(ctx, nil, append([]string{"rm", "-f", "-v"}, names...)...)
-	return err
+	return e.end(ctx, names, "rm", "-f", "-v")
 }
 
 // process returns the engine's number of a program's process in a container, 0 if it

@@ -107,8 +107,7 @@ func (b *Backend) Halt(ctx context.Context, id, instanceID string) error {
 		if err != nil || c == nil || !c.State.Running {
 			return err
 		}
-		_, err = b.engine.run(ctx, nil, "stop", "-t", "10", c.Name)
-		return err
+		return b.engine.end(ctx, []string{c.Name}, "stop", "-t", "10")
 	})
 }
 

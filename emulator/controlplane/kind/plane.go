@@ -298,8 +298,7 @@ func (p *plane) stop() error {
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	_, err = p.b.engine.run(ctx, nil, append([]string{"stop", "-t", "10"}, names...)...)
-	return err
+	return p.b.engine.end(ctx, names, "stop", "-t", "10")
 }
 
 func (p *plane) remove(ctx context.Context) error {
