@@ -24,6 +24,7 @@ func (p *plane) join(ctx context.Context, g *guest, m controlplane.Machine) erro
 	if err := p.b.engine.overlap(ctx, m.VPC); err != nil {
 		return err
 	}
+	g.left = false
 	r, _, err := p.loadMachine(m.InstanceID)
 	if err != nil {
 		return err

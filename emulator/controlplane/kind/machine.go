@@ -33,6 +33,7 @@ type guest struct {
 	// work is held by whoever changes the machine. It is a channel: who waits for it may
 	// be told to stop.
 	work chan struct{}
+	left bool // nothing is left of it; belongs to whoever has work
 
 	mu sync.Mutex
 	// runs: it has joined, and was not told to end since. One that ends all the same has
@@ -115,9 +116,12 @@ func (b *Backend) Halt(ctx context.Context, id, instanceID string) error {
 func (b *Backend) Leave(ctx context.Context, id, instanceID string) error {
 	return b.withMachine(ctx, id, instanceID, false, func(ctx context.Context, p *plane, g *guest) error {
 		g.setRuns(false)
-		r, ok, err := p.loadMachine(instanceID)
-		if err == nil && !ok {
-			return nil // without a record there was never a container
+		if g.left {
+			return nil
+		}
+		r, _, err := p.loadMachine(instanceID)
+		if err != nil {
+			b.cfg.Log.Warn("a machine's record cannot be read, and is removed", "instance", instanceID, "error", err)
 		}
 		if err := b.engine.removeContainers(ctx, []string{machineName(p.id, instanceID)}); err != nil && !absent(err) {
 			return err
@@ -127,7 +131,11 @@ func (b *Backend) Leave(ctx context.Context, id, instanceID string) error {
 				return fmt.Errorf("removing network %s: %w", r.Network, err)
 			}
 		}
-		return os.Remove(p.machineFile(instanceID))
+		if err := os.Remove(p.machineFile(instanceID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		g.left = true
+		return nil
 	})
 }
 
