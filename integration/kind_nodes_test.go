@@ -33,6 +33,7 @@ func TestKindNodes(t *testing.T) {
 	w := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
 	c := w.cluster(t, "real")
 	t.Cleanup(func() {
+		w.stop() // or it would make what is removed
 		removeContainers(t, c)
 		for _, n := range networksOf(t, w.vpc) {
 			docker(t, "network", "rm", n)
@@ -133,7 +134,7 @@ func (r *real) look(t *testing.T) {
 			t.Errorf("%s: addresses %v, want %v", n.Name, n.Status.Addresses, want)
 		}
 		for _, taint := range n.Spec.Taints {
-			if taint.Key != "dedicated" {
+			if taint.Key != "dedicated" && taint.Effect != corev1.TaintEffectNoExecute { // not-ready goes some seconds later
 				t.Errorf("%s: taint %v", n.Name, taint)
 			}
 		}
@@ -438,9 +439,12 @@ func (r *real) well(t *testing.T, n int) {
 		return nil
 	})
 	r.nodegroupIs(t, "real", "ng", ekstypes.NodegroupStatusActive)
-	if s := r.status(); len(s.Clusters) != 1 || s.Clusters[0].Nodes.Ready != n {
-		t.Errorf("status shows %+v, want %d nodes", s.Clusters, n)
-	}
+	eventually(t, 20*time.Second, fmt.Sprintf("status shows %d nodes", n), func() error {
+		if s := r.status(); len(s.Clusters) != 1 || s.Clusters[0].Nodes.Ready != n {
+			return fmt.Errorf("it shows %+v", s.Clusters)
+		}
+		return nil
+	})
 }
 
 func (r *real) gone(t *testing.T, container string) {

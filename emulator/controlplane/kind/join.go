@@ -148,9 +148,32 @@ func machineArgs(id string, m controlplane.Machine, model *container) []string {
 func (e engine) awaitRuntime(ctx context.Context, container string) error {
 	const script = "for i in $(seq 600); do ctr --connect-timeout 1s version >/dev/null 2>&1 && exit 0; sleep 0.1; done; exit 1"
 	if _, err := e.run(ctx, nil, "exec", container, "sh", "-c", script); err != nil {
-		return fmt.Errorf("the container runtime of %s does not start: %w", container, err)
+		return fmt.Errorf("the container runtime of the node does not start: %w%s", err, e.lastWords(ctx, container))
 	}
 	return nil
+}
+
+// lastWords is what a node said before it failed, and what to do about the one reason
+// that is the machine's.
+func (e engine) lastWords(ctx context.Context, container string) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	out, err := e.run(ctx, nil, "logs", "--tail", "20", container)
+	if err != nil {
+		return ""
+	}
+	return complaint(out)
+}
+
+func complaint(log string) string {
+	said := lastLines(log, 2)
+	switch {
+	case strings.Contains(strings.ToLower(log), "too many open files"):
+		return "; the machine is out of inotify instances: sysctl fs.inotify.max_user_instances=512"
+	case said == "":
+		return ""
+	}
+	return "; the node says: " + said
 }
 
 // kubeadm makes a node of a machine.
@@ -194,7 +217,9 @@ func (p *plane) kubeadm(ctx context.Context, container string, m controlplane.Ma
 	defer cancel()
 	log, _ := p.b.engine.run(after, nil, "exec", container, "journalctl", "-u", "kubelet", "--no-pager", "-o", "cat", "-n", "60")
 	p.b.cfg.Log.Warn("a machine did not join", "instance", m.InstanceID, "error", err, "output", out, "kubelet", log)
-	if word := kubeletWord(log); word != "" {
+	if strings.Contains(log, "too many open files") {
+		err = fmt.Errorf("%w%s", err, complaint(log))
+	} else if word := kubeletWord(log); word != "" {
 		err = fmt.Errorf("%w; the kubelet says: %s", err, word)
 	}
 	return fmt.Errorf("joining the cluster: %w", err)

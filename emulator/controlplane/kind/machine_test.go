@@ -208,6 +208,18 @@ func TestKubeletWord(t *testing.T) {
 	}
 }
 
+func TestComplaint(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "",
+		"INFO: starting\nFailed to mount cgroup\n[!!!!!!] Exiting PID 1...\n":                    "; the node says: Failed to mount cgroup; [!!!!!!] Exiting PID 1...",
+		"Failed to create control group inotify object: Too many open files\nExiting PID 1...\n": "; the machine is out of inotify instances: sysctl fs.inotify.max_user_instances=512",
+	} {
+		if d := cmp.Diff(want, complaint(in)); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
 func TestAbsentAndTaken(t *testing.T) {
 	for said, want := range map[string][2]bool{
 		"docker network: Error response from daemon: network x not found":                                            {true, false},
