@@ -424,14 +424,14 @@ func (r *real) well(t *testing.T, n int) {
 	eventually(t, time.Minute, fmt.Sprintf("%d instances are nodes, Ready", n), func() error {
 		want, got := map[string]bool{}, map[string]bool{}
 		for _, i := range r.instances(t, "ng") {
-			want[*i.PrivateDnsName] = true
+			want["aws:///"+*i.Placement.AvailabilityZone+"/"+*i.InstanceId] = true
 		}
 		list, err := r.k.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
 		for i := range list.Items {
-			got[list.Items[i].Name] = nodeReady(&list.Items[i])
+			got[list.Items[i].Spec.ProviderID] = nodeReady(&list.Items[i])
 		}
 		if len(want) != n || !maps.Equal(want, got) {
 			return fmt.Errorf("instances %v, nodes %v", want, got)

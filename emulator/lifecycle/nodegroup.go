@@ -214,6 +214,9 @@ func (l *Lifecycle) members(ng *ekssvc.Nodegroup, rt *runtime) []member {
 			continue
 		}
 		node := rt.node(aws.ToString(i.PrivateDnsName))
+		if !rt.owns(aws.ToString(i.PrivateDnsName), *i.InstanceId) {
+			node = nil // that of an instance which had the address before
+		}
 		current := i.LaunchTemplateID == ng.ManagedLaunchTemplateID && i.LaunchTemplateVersion == ng.ManagedLaunchTemplateVersion
 		gaveUp := ng.RollFailed != 0
 		out = append(out, member{
