@@ -431,7 +431,8 @@ func (r *real) well(t *testing.T, n int) {
 			return err
 		}
 		for i := range list.Items {
-			got[list.Items[i].Spec.ProviderID] = nodeReady(&list.Items[i])
+			n := &list.Items[i]
+			got[n.Spec.ProviderID] = nodeReady(n) && n.Labels["topology.kubernetes.io/zone"] != ""
 		}
 		if len(want) != n || !maps.Equal(want, got) {
 			return fmt.Errorf("instances %v, nodes %v", want, got)

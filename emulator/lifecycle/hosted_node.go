@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/dataplane"
 	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 )
 
 // taintUninitialized is what a kubelet with an external cloud provider registers with,
@@ -29,8 +31,32 @@ func (l *Lifecycle) initialize(rt *runtime, o any) {
 		return
 	}
 	if id := instanceOf(n); id != "" {
-		l.instances.queue.Add(key{rt.scope, id})
+		l.nodes.queue.Add(key{rt.scope, id})
 	}
+}
+
+// reconcileNode does the cloud controller manager's part of an instance's Node. It has a
+// queue of its own: the instance's is busy until kubeadm has come to its end, and the
+// Node may be Ready before that.
+func (l *Lifecycle) reconcileNode(ctx context.Context, k key) (time.Duration, error) {
+	i := ec2svc.Instances.Get(l.Store, k.Scope, k.ID)
+	if i == nil || !live(i) {
+		return 0, nil
+	}
+	c := ekssvc.Clusters.Get(l.Store, k.Scope, clusterOf(i))
+	if c == nil {
+		return 0, nil
+	}
+	rt := l.runtimeOf(c.ID)
+	ng := ekssvc.Nodegroups.Get(l.Store, k.Scope, ekssvc.ChildID(*c.Resource.Name, tagOf(i, tagNodegroup)))
+	if rt == nil || rt.hosted == nil || ng == nil {
+		return 0, nil
+	}
+	n, err := l.nodeOf(c, ng, i)
+	if err != nil {
+		return 0, err
+	}
+	return 0, l.initializeNode(ctx, rt, n)
 }
 
 func uninitialized(n *corev1.Node) bool {
@@ -52,8 +78,8 @@ func (l *Lifecycle) initializeNode(ctx context.Context, rt *runtime, n dataplane
 	nodes := rt.client.CoreV1().Nodes()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		now, err := nodes.Get(ctx, n.Name, metav1.GetOptions{})
-		if err != nil {
-			return err
+		if err != nil || instanceOf(now) != n.InstanceID {
+			return err // of another instance: its predecessor's goes, its own is yet to come
 		}
 		if addresses := dataplane.CloudAddresses(n); !equality.Semantic.DeepEqual(now.Status.Addresses, addresses) {
 			// A merge patch: the kubelet's own has addresses under their types as keys.
