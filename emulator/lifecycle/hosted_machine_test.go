@@ -33,6 +33,7 @@ type motel struct {
 	mu    sync.Mutex
 	asked []string
 	fail  error
+	full  error // of Join alone
 	there []controlplane.MachineState
 	// began is told of a Join, which then waits for its end.
 	began chan struct{}
@@ -51,7 +52,7 @@ func (m *motel) Join(ctx context.Context, _ string, k controlplane.Machine) erro
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return m.fail
+	return m.full
 }
 
 func (m *motel) Halt(_ context.Context, _, id string) error  { m.note("halt", id); return m.fail }
@@ -190,7 +191,7 @@ func TestHost(t *testing.T) {
 	if err != nil || node.Labels[corev1.LabelTopologyZone] != "us-east-1a" || len(node.Status.Addresses) != 3 {
 		t.Errorf("node %+v: %v", node, err)
 	}
-	w.motel.fail = errors.New("no engine")
+	w.motel.full = errors.New("no engine")
 	if err := w.host(t.Context(), i, n, w.rt); err == nil || w.rt.hosted.because([]string{"i-2a"}) != ": no engine" {
 		t.Errorf("%v, because %q", err, w.rt.hosted.because([]string{"i-2a"}))
 	}
