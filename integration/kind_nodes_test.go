@@ -354,7 +354,7 @@ func (r *real) restarted(t *testing.T) {
 // rollTemplate: a new launch template's version replaces all nodes.
 func (r *real) rollTemplate(t *testing.T) {
 	ctx := t.Context()
-	lt := r.launchTemplate(t, "lt", "#!/bin/bash\ntrue\n", false)
+	lt := r.launchTemplate(t, "rolled", "#!/bin/bash\ntrue\n", false)
 	data := &ec2types.RequestLaunchTemplateData{UserData: nil}
 	must(r.ec2.CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: lt.Id, LaunchTemplateData: data}))(t)
 	r.nodegroup(t, "real", "rolled", 1, func(in *eks.CreateNodegroupInput) {
