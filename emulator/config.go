@@ -46,6 +46,9 @@ type Config struct {
 	// KindNodeImage is the image of the nodes of kind clusters, and with it their
 	// version; empty: kind's own images.
 	KindNodeImage string
+	// KindNodeResources is "type" (default): nodes of kind clusters offer what their
+	// instance types have, as far as this machine has it; or "host": what it has.
+	KindNodeResources string
 	// SimulatedWebhooks is "skip" (default) or "fail".
 	SimulatedWebhooks string
 	// Fsync makes every write survive a power cut (docs/adr/0002-durability.md).
@@ -106,6 +109,13 @@ func (c *Config) complete() error {
 	case eks.BackendEmbedded, eks.BackendKind, "auto":
 	default:
 		return fmt.Errorf("--backend can be embedded, kind or auto, not %q", c.Backend)
+	}
+	switch c.KindNodeResources {
+	case "":
+		c.KindNodeResources = "type"
+	case "type", "host":
+	default:
+		return fmt.Errorf("--kind-node-resources can be type or host, not %q", c.KindNodeResources)
 	}
 	var err error
 	if c.iam, err = enforce.ParseMode(c.IAM); err != nil {

@@ -13,7 +13,8 @@ import (
 // it. It needs no Docker before that.
 func (e *Emulator) kindBackend() (*kindbackend.Backend, error) {
 	return kindbackend.New(kindbackend.Config{
-		RunDir: filepath.Join(e.cfg.DataDir, "kind"), NodeImage: e.cfg.KindNodeImage, Ephemeral: e.cfg.Ephemeral, ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(),
+		RunDir: filepath.Join(e.cfg.DataDir, "kind"), NodeImage: e.cfg.KindNodeImage, HostResources: e.cfg.KindNodeResources == "host", Ended: e.machineEnded,
+		Ephemeral: e.cfg.Ephemeral, ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(),
 		Authenticator: e.authn, Log: e.log, Clock: e.cfg.Clock,
 	})
 }
@@ -43,4 +44,16 @@ func (e *Emulator) defaultBackend(ctx context.Context, containers *kindbackend.B
 		e.log.Info("clusters are made without Docker", "backend", e.cfg.Backend, "because", err.Error())
 	}
 	return ""
+}
+
+// machineEnded tells EC2 of an instance whose machine has stopped by itself. What becomes
+// of it there the reconcilers see.
+func (e *Emulator) machineEnded(ctx context.Context, clusterID, instanceID string) {
+	c := (records{e.store}).find(clusterID)
+	if c == nil {
+		return // deleted meanwhile
+	}
+	if err := e.ec2.ShutDown(ctx, c.Scope, instanceID); err != nil {
+		e.log.Warn("an instance's machine ended, and EC2 was not told", "instance", instanceID, "error", err)
+	}
 }

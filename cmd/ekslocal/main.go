@@ -27,7 +27,7 @@ func newEmulator(c cli.Config) (cli.Emulator, error) {
 	klog.SetSlogLogger(c.Log) // client-go knows no other logger
 	return emulator.New(emulator.Config{
 		Listen: c.Listen, DataDir: c.DataDir, Ephemeral: c.Ephemeral, ClusterPorts: c.ClusterPorts, AdvertiseHost: c.AdvertiseHost,
-		AuthMode: c.Auth, IAM: c.IAM, Backend: c.Backend, KindNodeImage: c.KindNodeImage, Fsync: c.Fsync, SimulatedWebhooks: c.SimulatedWebhooks, NoSpare: c.NoSpare,
+		AuthMode: c.Auth, IAM: c.IAM, Backend: c.Backend, KindNodeImage: c.KindNodeImage, KindNodeResources: c.KindNodeResources, Fsync: c.Fsync, SimulatedWebhooks: c.SimulatedWebhooks, NoSpare: c.NoSpare,
 		Upstream: c.Upstream, Timing: c.Timing, TimeScale: c.TimeScale, DrainTimeout: c.DrainTimeout, JoinTimeout: c.JoinTimeout,
 		Quotas: c.Quotas, Version: c.Version, Log: c.Log,
 	})

@@ -61,6 +61,10 @@ type Hoster interface {
 	Provide(ctx context.Context, id string, images []string) error
 }
 
+// ErrHopeless is in errors of Join that another try does not mend: somebody has to
+// change something.
+var ErrHopeless = errors.New("cannot join")
+
 // ErrNoAgent is what NodeAgents answers for a node that is not there, or has no daemon
 // that serves: who asked tries again.
 var ErrNoAgent = errors.New("the node is not known")

@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"crypto/md5"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -82,22 +81,13 @@ func nodeLabels(clusterName string, n Node) map[string]string {
 	labels := map[string]string{}
 	maps.Copy(labels, n.Labels)
 	maps.Copy(labels, map[string]string{
-		corev1.LabelHostname:                n.Name,
-		corev1.LabelOSStable:                "linux",
-		corev1.LabelArchStable:              n.Architecture,
-		"beta.kubernetes.io/os":             "linux",
-		"beta.kubernetes.io/arch":           n.Architecture,
-		corev1.LabelInstanceTypeStable:      n.InstanceType,
-		corev1.LabelInstanceType:            n.InstanceType,
-		corev1.LabelTopologyRegion:          n.Region,
-		corev1.LabelTopologyZone:            n.Zone,
-		corev1.LabelFailureDomainBetaRegion: n.Region,
-		corev1.LabelFailureDomainBetaZone:   n.Zone,
-		"k8s.io/cloud-provider-aws":         fmt.Sprintf("%x", md5.Sum([]byte(clusterName))),
+		corev1.LabelHostname:      n.Name,
+		corev1.LabelOSStable:      "linux",
+		corev1.LabelArchStable:    n.Architecture,
+		"beta.kubernetes.io/os":   "linux",
+		"beta.kubernetes.io/arch": n.Architecture,
 	})
-	if n.ZoneID != "" {
-		labels["topology.k8s.aws/zone-id"] = n.ZoneID
-	}
+	maps.Copy(labels, CloudLabels(clusterName, n))
 	return labels
 }
 

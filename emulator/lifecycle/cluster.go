@@ -234,6 +234,9 @@ func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Du
 			return 0, err
 		}
 	}
+	if err := l.sweep(ctx, rt); err != nil {
+		return 0, fmt.Errorf("remove machines of before: %w", err)
+	}
 	if err := l.syncLogging(ctx, c, rt); err != nil {
 		return 0, err
 	}

@@ -75,6 +75,9 @@ func (l *Lifecycle) reconcileInstance(ctx context.Context, k key) (time.Duration
 	}
 	ctx, done := rt.during(ctx)
 	defer done()
+	if rt.hosted != nil && i.State.Name != ec2types.InstanceStateNameRunning {
+		return 0, l.unhost(ctx, i, rt)
+	}
 	node := aws.ToString(i.PrivateDnsName)
 	switch i.State.Name {
 	case ec2types.InstanceStateNameRunning:
@@ -120,6 +123,9 @@ func (l *Lifecycle) join(ctx context.Context, c *ekssvc.Cluster, i *ec2svc.Insta
 	n, err := l.nodeOf(c, ng, i)
 	if err != nil {
 		return 0, err
+	}
+	if rt.hosted != nil {
+		return 0, l.host(ctx, i, n, rt)
 	}
 	if err := rt.fleet.Join(ctx, n); err != nil {
 		return 0, err

@@ -124,7 +124,7 @@ type Lifecycle struct {
 	Config
 	clusters, nodegroups, addons, instances *controller
 	capabilities, fargates, fargatePods     *controller
-	insights, cnis, podENIs                 *controller
+	insights, cnis, podENIs, nodes          *controller
 
 	mu       sync.Mutex
 	runtimes map[string]*runtime // by cluster ID: control planes that run
@@ -145,6 +145,7 @@ func New(cfg Config) *Lifecycle {
 	l.capabilities = newController("capability", 2, cfg.Clock, cfg.Log, l.reconcileCapability)
 	l.cnis = newController("cni", 4, cfg.Clock, cfg.Log, l.reconcileCNI)
 	l.podENIs = newController("pod eni", 8, cfg.Clock, cfg.Log, l.reconcilePodENIs)
+	l.nodes = newController("node", 8, cfg.Clock, cfg.Log, l.reconcileNode)
 	l.instances = newController("instance", 16, cfg.Clock, cfg.Log, l.reconcileInstance)
 	return l
 }
@@ -167,6 +168,9 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	// So do nodes whose role gets an access entry.
 	defer l.instances.watch(l.Store, ekssvc.AccessEntries.Name(), l.instancesOf)()
 
+	// Real nodes route to all addresses of their VPC.
+	defer l.instances.watch(l.Store, ec2svc.Vpcs.Name(), l.instancesOfVPC)()
+
 	// A cluster's health shows what becomes of its encryption key.
 	defer l.clusters.watch(l.Store, kmssvc.KeysTable, l.clustersOfKey)()
 	defer l.clusters.watch(l.Store, kmssvc.GrantsTable, l.clustersOfKey)()
@@ -177,7 +181,7 @@ func (l *Lifecycle) Run(ctx context.Context) error {
 	defer l.fargatePods.watch(l.Store, ec2svc.SubnetAddresses.Name(), l.fargatePodsOfSubnet)()
 
 	var wg sync.WaitGroup
-	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights, l.cnis, l.podENIs} {
+	for _, c := range []*controller{l.clusters, l.nodegroups, l.addons, l.instances, l.capabilities, l.fargates, l.fargatePods, l.insights, l.cnis, l.podENIs, l.nodes} {
 		wg.Go(func() { c.run(ctx) })
 	}
 	wg.Go(func() { l.keys.fill(ctx, l.Log) })

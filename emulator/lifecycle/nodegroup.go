@@ -112,6 +112,9 @@ func (l *Lifecycle) keepNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ek
 	if err := l.AutoScaling.EnsureManaged(ctx, ng.Scope, ng.AutoScalingGroupName(), *ng.Resource.ClusterName, *ng.Resource.NodegroupName, ng.ID); err != nil {
 		return 0, err
 	}
+	if err := l.replaceStopped(ctx, ng); err != nil {
+		return 0, err
+	}
 	members := l.members(ng, rt)
 	desired := int(aws.ToInt32(ng.Resource.ScalingConfig.DesiredSize))
 	p := makePlan(members, desired, surge(ng, desired), maxUnavailable(ng, desired))
@@ -214,6 +217,9 @@ func (l *Lifecycle) members(ng *ekssvc.Nodegroup, rt *runtime) []member {
 			continue
 		}
 		node := rt.node(aws.ToString(i.PrivateDnsName))
+		if !rt.owns(aws.ToString(i.PrivateDnsName), *i.InstanceId) {
+			node = nil // that of an instance which had the address before
+		}
 		current := i.LaunchTemplateID == ng.ManagedLaunchTemplateID && i.LaunchTemplateVersion == ng.ManagedLaunchTemplateVersion
 		gaveUp := ng.RollFailed != 0
 		out = append(out, member{
@@ -265,6 +271,9 @@ func (l *Lifecycle) nodesGone(ctx context.Context, ng *ekssvc.Nodegroup, rt *run
 }
 
 func (l *Lifecycle) deleteNodegroup(ctx context.Context, c *ekssvc.Cluster, ng *ekssvc.Nodegroup, rt *runtime) (time.Duration, error) {
+	if err := l.terminateStopped(ctx, ng); err != nil {
+		return 0, err
+	}
 	members := l.members(ng, rt)
 	if len(members) > 0 {
 		ids := make([]string, len(members))

@@ -13,6 +13,7 @@ import (
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/smithy-go"
 
+	ec2svc "github.com/ekslocal/ekslocal/emulator/service/ec2"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 	"github.com/ekslocal/ekslocal/emulator/store"
 )
@@ -130,4 +131,28 @@ func launchIssue(ng *ekssvc.Nodegroup, refused smithy.APIError) (ekstypes.Issue,
 		Code: ekstypes.NodegroupIssueCodeAsgInstanceLaunchFailures, ResourceIds: []string{ng.AutoScalingGroupName()},
 		Message: aws.String("Could not launch " + market + " Instances. " + refused.ErrorCode() + " - " + refused.ErrorMessage() + " Launching EC2 instance failed."),
 	}, ekstypes.ErrorCodeUnknown
+}
+
+// replaceStopped terminates members that somebody stopped, or that shut themselves down:
+// to the Auto Scaling group's health check they have failed. What stands in for them is
+// launched already.
+func (l *Lifecycle) replaceStopped(ctx context.Context, ng *ekssvc.Nodegroup) error {
+	for _, process := range []string{"HealthCheck", "ReplaceUnhealthy", "Terminate"} {
+		if l.AutoScaling.Suspended(ng.Scope, ng.AutoScalingGroupName(), process) {
+			return nil
+		}
+	}
+	return l.terminateStopped(ctx, ng)
+}
+
+func (l *Lifecycle) terminateStopped(ctx context.Context, ng *ekssvc.Nodegroup) error {
+	for _, i := range ec2svc.Instances.List(l.Store, ng.Scope) {
+		if i.State == nil || i.State.Name != ec2types.InstanceStateNameStopped || tagOf(i, tagNodegroup) != *ng.Resource.NodegroupName || tagOf(i, tagCluster) != *ng.Resource.ClusterName {
+			continue
+		}
+		if _, err := l.EC2.TerminateInstances(as(ctx, ng.Scope), &ec2.TerminateInstancesInput{InstanceIds: []string{*i.InstanceId}}); err != nil {
+			return fmt.Errorf("terminate %s: %w", *i.InstanceId, err)
+		}
+	}
+	return nil
 }

@@ -158,7 +158,7 @@ func (l *Lifecycle) checkJoins(ctx context.Context, ng *ekssvc.Nodegroup, rt *ru
 	var late []string
 	var next time.Duration
 	for _, m := range awaited {
-		if left := l.Patience.Join - l.Clock.Since(m.Launched); left > 0 {
+		if left := l.Patience.Join - l.Clock.Since(m.Launched); left > 0 && !rt.hosted.hopeless(m.ID) {
 			next = soonest(next, left)
 		} else {
 			late = append(late, m.ID)
@@ -168,7 +168,7 @@ func (l *Lifecycle) checkJoins(ctx context.Context, ng *ekssvc.Nodegroup, rt *ru
 		return next, nil
 	}
 	slices.Sort(late)
-	return 0, l.joinFailed(ctx, ng, l.anyNode(ng, rt, late), late)
+	return 0, l.joinFailed(ctx, ng, l.anyNode(ng, rt, late), late, rt.hosted.because(late))
 }
 
 // anyNode tells whether one of the instances has at least registered.
@@ -179,12 +179,14 @@ func (l *Lifecycle) anyNode(ng *ekssvc.Nodegroup, rt *runtime, ids []string) boo
 	})
 }
 
-// joinFailed says in EKS's words that nodes do not come up.
-func (l *Lifecycle) joinFailed(ctx context.Context, ng *ekssvc.Nodegroup, registered bool, ids []string) error {
+// joinFailed says in EKS's words that nodes do not come up, and why where that is known:
+// EKS leaves that to the instance's console.
+func (l *Lifecycle) joinFailed(ctx context.Context, ng *ekssvc.Nodegroup, registered bool, ids []string, because string) error {
 	msg := "Instances failed to join the kubernetes cluster"
 	if registered {
 		msg = "Unhealthy nodes in the kubernetes cluster"
 	}
+	msg += because
 	return l.editNodegroup(ctx, ng, func(tx *store.Tx, now *ekssvc.Nodegroup) bool {
 		if now.Generation != ng.Generation {
 			return false
@@ -198,7 +200,7 @@ func (l *Lifecycle) joinFailed(ctx context.Context, ng *ekssvc.Nodegroup, regist
 		case ekstypes.NodegroupStatusUpdating:
 			failUpdate(tx, now, ekstypes.ErrorDetail{
 				ErrorCode: ekstypes.ErrorCodeNodeCreationFailure, ResourceIds: ids,
-				ErrorMessage: aws.String("Couldn't proceed with upgrade process as new nodes are not joining node group " + *now.Resource.NodegroupName),
+				ErrorMessage: aws.String("Couldn't proceed with upgrade process as new nodes are not joining node group " + *now.Resource.NodegroupName + because),
 			})
 		default:
 			return false

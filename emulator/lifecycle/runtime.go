@@ -39,6 +39,7 @@ type runtime struct {
 	fleet   *dataplane.Fleet
 	cni     *cni
 	podENIs *podENIs
+	hosted  *hosted // the cluster's nodes are real machines; nil: they are the fleet's
 	// ipv6: pods and services have IPv6 addresses, and no others.
 	ipv6 bool
 
@@ -145,6 +146,9 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	}
 	rt.life, rt.cancel = context.WithCancel(asNode(context.Background(), c.Scope))
 	rt.cni = newCNI(l, rt)
+	if rt.hosted, err = l.newHosted(c); err != nil {
+		return nil, err
+	}
 	dns, err := addons.DNSAddress(serviceCIDR(c))
 	if err != nil {
 		return nil, err
@@ -276,7 +280,7 @@ func (l *Lifecycle) Stats(clusterID string) (dataplane.Stats, bool) {
 	if rt == nil {
 		return dataplane.Stats{}, false
 	}
-	return rt.fleet.Snapshot(), true
+	return rt.stats(), true
 }
 
 const nodegroupIndex, nodegroupLabel = "nodegroup", "eks.amazonaws.com/nodegroup"
@@ -309,6 +313,7 @@ func (l *Lifecycle) nodeInformer(rt *runtime) (cache.SharedIndexInformer, error)
 	}
 	comeAndGo := func(o any) {
 		wake(o)
+		l.initialize(rt, o)
 		if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(o); err == nil {
 			rt.podENIs.wake(name)
 		}
@@ -317,6 +322,7 @@ func (l *Lifecycle) nodeInformer(rt *runtime) (cache.SharedIndexInformer, error)
 		AddFunc: comeAndGo, DeleteFunc: comeAndGo,
 		UpdateFunc: func(was, o any) {
 			wake(o)
+			l.initialize(rt, o)
 			rt.cni.nodeChanged(was.(*corev1.Node), o.(*corev1.Node))
 		},
 	})
@@ -334,16 +340,19 @@ func (rt *runtime) node(name string) *corev1.Node {
 	return o.(*corev1.Node)
 }
 
-// takesPods tells whether a node is Ready and the node controller has seen that: on
-// EKS its taint is gone long before a node group is ACTIVE, and who deploys right
+// takesPods tells whether a node is Ready, initialized by the cloud controller manager,
+// and the node controller has seen that it is Ready: on EKS its taint is gone long before a node group is ACTIVE, and who deploys right
 // after that finds all nodes open to the scheduler. The NoExecute taint beside it
 // goes up to five seconds later, and every pod tolerates it for minutes.
 func takesPods(n *corev1.Node) bool {
-	ready := slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
-	return ready && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
+	return isReady(n) && !uninitialized(n) && !slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
 		return t.Key == corev1.TaintNodeNotReady && t.Effect == corev1.TaintEffectNoSchedule
+	})
+}
+
+func isReady(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 	})
 }
 

@@ -32,7 +32,8 @@ type Config struct {
 	IAM           string // enforce, audit or off
 	Fsync         bool
 	// Backend is embedded, kind or auto; KindNodeImage is empty for kind's own images.
-	Backend, KindNodeImage string
+	// KindNodeResources is type or host.
+	Backend, KindNodeImage, KindNodeResources string
 	// SimulatedWebhooks is skip or fail: what becomes of calls to admission webhooks
 	// whose pods are simulated.
 	SimulatedWebhooks string

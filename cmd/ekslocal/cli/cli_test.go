@@ -211,7 +211,7 @@ func TestDefaultDataDir(t *testing.T) {
 		{nil, ""},
 	} {
 		a := &app{Program: Program{Getenv: func(k string) string { return tc.env[k] }}}
-		cfg, err := a.config(startFlags{listen: "127.0.0.1:0", ports: "1-2", auth: "lax", iam: "audit", backend: "embedded", webhooks: "skip", logFormat: "json", logLevel: "info"}, &bytes.Buffer{})
+		cfg, err := a.config(startFlags{listen: "127.0.0.1:0", ports: "1-2", auth: "lax", iam: "audit", backend: "embedded", nodeResources: "type", webhooks: "skip", logFormat: "json", logLevel: "info"}, &bytes.Buffer{})
 		if cfg.DataDir != tc.want || (err != nil) != (tc.want == "") {
 			t.Errorf("%v: %q, %v; want %q", tc.env, cfg.DataDir, err, tc.want)
 		}

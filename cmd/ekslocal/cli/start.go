@@ -27,6 +27,7 @@ type startFlags struct {
 	logFormat, logLevel      string
 	auth, iam, webhooks      string
 	backend, nodeImage       string
+	nodeResources            string
 	noSpare                  bool
 	upstream, timing         string
 	scale                    float64
@@ -45,6 +46,7 @@ func (f *startFlags) register(cmd *cobra.Command) {
 	fs.StringVar(&f.iam, "iam", "enforce", "enforce: refuse AWS calls that IAM policies do not allow; audit: log and let through; off: ask nobody")
 	fs.StringVar(&f.backend, "backend", "embedded", "embedded: simulated pods, no Docker; kind: real ones in containers; auto: kind if Docker answers (docs/kind.md)")
 	fs.StringVar(&f.nodeImage, "kind-node-image", "", "image of the nodes of kind clusters (default: kind's own of the cluster's version)")
+	fs.StringVar(&f.nodeResources, "kind-node-resources", "type", "type: nodes of kind clusters offer what their instance types have; host: what this machine has")
 	fs.StringVar(&f.webhooks, "simulated-webhooks", "skip", "skip or fail: calls of API servers to webhooks whose pods are simulated")
 	fs.BoolVar(&f.noSpare, "no-spare", false, "do not keep a started control plane for the next cluster: less memory, slower creation")
 	fs.StringVar(&f.upstream, "upstream", "", "URL of another emulator (LocalStack, moto, MinIO) for the services that ekslocal does not have, such as S3")
@@ -86,7 +88,7 @@ func (a *app) startCommand() *cobra.Command {
 // config checks the flags.
 func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	cfg := Config{Listen: f.listen, DataDir: f.dataDir, Ephemeral: f.ephemeral, AdvertiseHost: f.advertise,
-		Auth: f.auth, IAM: f.iam, Backend: f.backend, KindNodeImage: f.nodeImage, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, Upstream: f.upstream, Timing: f.timing, TimeScale: f.scale,
+		Auth: f.auth, IAM: f.iam, Backend: f.backend, KindNodeImage: f.nodeImage, KindNodeResources: f.nodeResources, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, Upstream: f.upstream, Timing: f.timing, TimeScale: f.scale,
 		DrainTimeout: f.drain, JoinTimeout: f.join, Quotas: f.quotas, Version: a.Version}
 	if _, port, err := net.SplitHostPort(f.listen); err != nil || !isPort(port) {
 		return cfg, fmt.Errorf("--listen %s is not host:port, such as 127.0.0.1:4566", f.listen)
@@ -102,6 +104,9 @@ func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	}
 	if f.backend != "embedded" && f.backend != "kind" && f.backend != "auto" {
 		return cfg, fmt.Errorf("--backend %s is none of embedded, kind, auto", f.backend)
+	}
+	if f.nodeResources != "type" && f.nodeResources != "host" {
+		return cfg, fmt.Errorf("--kind-node-resources %s is neither type nor host", f.nodeResources)
 	}
 	for name := range f.quotas {
 		if !slices.Contains(quotas.Names(), name) {

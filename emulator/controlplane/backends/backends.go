@@ -27,6 +27,7 @@ var (
 	_ controlplane.Reserver = (*Backends)(nil)
 	_ controlplane.Auditor  = (*Backends)(nil)
 	_ controlplane.Tailer   = (*Backends)(nil)
+	_ controlplane.Hoster   = (*Backends)(nil)
 )
 
 // New returns the backends by the names that Specs have for them. The one for no name
@@ -163,3 +164,60 @@ var _ controlplane.Tail = silent("")
 func (silent) Lines(int) ([]string, error) { return nil, nil }
 func (s silent) Position() string          { return string(s) }
 func (silent) Close() error                { return nil }
+
+// hoster finds the backend of a control plane that has real nodes.
+func (b *Backends) hoster(id string) (controlplane.Hoster, error) {
+	chosen, err := b.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if h, ok := chosen.(controlplane.Hoster); ok {
+		return h, nil
+	}
+	return nil, fmt.Errorf("control plane %s has no real nodes", id)
+}
+
+// Join implements controlplane.Hoster.
+func (b *Backends) Join(ctx context.Context, id string, m controlplane.Machine) error {
+	h, err := b.hoster(id)
+	if err != nil {
+		return err
+	}
+	return h.Join(ctx, id, m)
+}
+
+// Halt implements controlplane.Hoster.
+func (b *Backends) Halt(ctx context.Context, id, instanceID string) error {
+	h, err := b.hoster(id)
+	if err != nil {
+		return err
+	}
+	return h.Halt(ctx, id, instanceID)
+}
+
+// Leave implements controlplane.Hoster.
+func (b *Backends) Leave(ctx context.Context, id, instanceID string) error {
+	h, err := b.hoster(id)
+	if err != nil {
+		return err
+	}
+	return h.Leave(ctx, id, instanceID)
+}
+
+// Machines implements controlplane.Hoster.
+func (b *Backends) Machines(ctx context.Context, id string) ([]controlplane.MachineState, error) {
+	h, err := b.hoster(id)
+	if err != nil {
+		return nil, err
+	}
+	return h.Machines(ctx, id)
+}
+
+// Provide implements controlplane.Hoster.
+func (b *Backends) Provide(ctx context.Context, id string, images []string) error {
+	h, err := b.hoster(id)
+	if err != nil {
+		return err
+	}
+	return h.Provide(ctx, id, images)
+}

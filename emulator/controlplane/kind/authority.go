@@ -31,7 +31,7 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	same := p.spec.PKI.Equal(spec.PKI)
 	p.mu.Unlock()
 	if same {
-		return info, nil
+		return info, p.trustAll(ctx) // an earlier call may not have come to it
 	}
 	r, err := p.load()
 	if err != nil {
@@ -48,7 +48,11 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	if err := p.apply(ctx, f, r); err != nil {
 		return info, err
 	}
-	return p.ready(ctx, spec)
+	info, err = p.ready(ctx, spec)
+	if err != nil {
+		return info, err
+	}
+	return info, p.trustAll(ctx)
 }
 
 // issued are the certificates that kubeadm makes from the CA.

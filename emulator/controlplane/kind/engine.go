@@ -86,9 +86,18 @@ type container struct {
 		Pid       int
 		StartedAt string
 	}
-	Config          struct{ Image string }
+	Image  string // its id
+	Config struct {
+		Image string
+		Env   []string
+	}
+	HostConfig struct {
+		Binds      []string
+		UsernsMode string
+		Devices    []struct{ PathOnHost string }
+	}
 	NetworkSettings struct {
-		Networks map[string]struct{ IPAddress, Gateway string }
+		Networks map[string]struct{ IPAddress, Gateway, NetworkID string }
 	}
 }
 
@@ -96,7 +105,7 @@ type container struct {
 func (e engine) inspect(ctx context.Context, name string) (*container, error) {
 	out, err := e.run(ctx, nil, "container", "inspect", name)
 	if err != nil {
-		if strings.Contains(strings.ToLower(err.Error()), "no such container") {
+		if absent(err) {
 			return nil, nil
 		}
 		return nil, err
@@ -120,8 +129,7 @@ func (e engine) removeContainers(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	_, err := e.run(ctx, nil, append([]string{"rm", "-f", "-v"}, names...)...)
-	return err
+	return e.end(ctx, names, "rm", "-f", "-v")
 }
 
 // process returns the engine's number of a program's process in a container, 0 if it

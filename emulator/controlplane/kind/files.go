@@ -113,6 +113,30 @@ func (f files) sum() string {
 
 // put writes the files into a running node, all for root alone.
 func (e engine) put(ctx context.Context, node string, f files) error {
+	b, err := f.tar()
+	if err != nil {
+		return err
+	}
+	if _, err := e.run(ctx, b, "exec", "-i", node, "tar", "-C", "/", "--no-same-owner", "-xf", "-"); err != nil {
+		return fmt.Errorf("writing files of %s: %w", node, err)
+	}
+	return nil
+}
+
+// copyInto writes files into a node that need not run. It does not reach what a running
+// one has mounted.
+func (e engine) copyInto(ctx context.Context, node string, f files) error {
+	b, err := f.tar()
+	if err != nil {
+		return err
+	}
+	if _, err := e.run(ctx, b, "cp", "-", node+":/"); err != nil {
+		return fmt.Errorf("writing files of %s: %w", node, err)
+	}
+	return nil
+}
+
+func (f files) tar() (*bytes.Buffer, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	made := map[string]bool{}
@@ -120,23 +144,17 @@ func (e engine) put(ctx context.Context, node string, f files) error {
 		if dir := path.Dir(name)[1:]; !made[dir] {
 			made[dir] = true
 			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755}); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if err := w.WriteHeader(&tar.Header{Name: name[1:], Mode: 0o600, Size: int64(len(f[name]))}); err != nil {
-			return err
+			return nil, err
 		}
 		if _, err := w.Write(f[name]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if _, err := e.run(ctx, &b, "exec", "-i", node, "tar", "-C", "/", "--no-same-owner", "-xf", "-"); err != nil {
-		return fmt.Errorf("writing files of %s: %w", node, err)
-	}
-	return nil
+	return &b, w.Close()
 }
 
 // get reads one file of a running node.

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"k8s.io/utils/clock"
+	"k8s.io/utils/keymutex"
 	"sigs.k8s.io/kind/pkg/cluster"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
@@ -42,6 +43,12 @@ type Config struct {
 	CertHosts []string
 	// Authenticator answers for AWS identities.
 	Authenticator controlplane.Authenticator
+	// HostResources lets nodes offer what this machine has, and not what their instance
+	// types have.
+	HostResources bool
+	// Ended hears of machines that ended by themselves: somebody stopped the container,
+	// or its init did.
+	Ended func(ctx context.Context, id, instanceID string)
 	// Admitter answers EKS's own admission webhooks; nil: they fail.
 	Admitter controlplane.Admitter
 
@@ -58,6 +65,9 @@ func (c *Config) complete() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Ended == nil {
+		c.Ended = func(context.Context, string, string) {}
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
@@ -82,9 +92,15 @@ type Backend struct {
 	questions *questions // nil until the first control plane
 
 	nodeImage imageVersion
+
+	// networks are those of VPCs, by name: held while one is made, connected to or removed.
+	networks keymutex.KeyMutex
 }
 
-var _ controlplane.Backend = (*Backend)(nil)
+var (
+	_ controlplane.Backend = (*Backend)(nil)
+	_ controlplane.Hoster  = (*Backend)(nil)
+)
 
 // New returns a backend that runs nothing. Control planes of an earlier one on the
 // same RunDir may still run; Create takes them over.
@@ -93,7 +109,7 @@ func New(cfg Config) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{
-		cfg: cfg, engine: engine{log: cfg.Log}, planes: map[string]*plane{},
+		cfg: cfg, engine: engine{log: cfg.Log}, planes: map[string]*plane{}, networks: keymutex.NewHashed(64),
 		provider: cluster.NewProvider(cluster.ProviderWithDocker(), cluster.ProviderWithLogger(kindLog{cfg.Log})),
 	}
 	b.life, b.end = context.WithCancel(context.Background())
@@ -228,7 +244,7 @@ func (b *Backend) plane(id string) (*plane, error) {
 	}
 	p := b.planes[id]
 	if p == nil {
-		p = &plane{b: b, id: id}
+		p = &plane{b: b, id: id, guests: newGuests()}
 		b.planes[id] = p
 	}
 	return p, nil

@@ -29,6 +29,13 @@ type plane struct {
 	running bool // it was seen ready, and nothing has stopped it since
 	spec    controlplane.Spec
 	info    controlplane.Info
+
+	stirred time.Time // when the container was last told to stop, or ended
+
+	guests *guests
+	// networkSum is the VPC's network as this process has connected the control plane to
+	// it. It belongs to whoever holds the network's lock.
+	networkSum string
 }
 
 // record is what is remembered of a control plane across restarts of the emulator.
@@ -200,7 +207,8 @@ func (p *plane) hide(ctx context.Context) error {
 // that it must have now: the emulator may have moved.
 func (p *plane) takeOver(ctx context.Context, c *container, spec controlplane.Spec, r record, ask address) error {
 	if !c.State.Running {
-		if err := p.startNodes(ctx); err != nil {
+		// Not the machines: which of them should run, their instances say.
+		if _, err := p.b.engine.run(ctx, nil, "start", nodeName(p.id)); err != nil {
 			return err
 		}
 	}
@@ -274,6 +282,7 @@ func (p *plane) end(ephemeral bool) error {
 
 // stop leaves the nodes as they are, but not running.
 func (p *plane) stop() error {
+	p.evict()
 	p.work.Lock()
 	defer p.work.Unlock()
 	p.mu.Lock()
@@ -289,11 +298,11 @@ func (p *plane) stop() error {
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	_, err = p.b.engine.run(ctx, nil, append([]string{"stop", "-t", "10"}, names...)...)
-	return err
+	return p.b.engine.end(ctx, names, "stop", "-t", "10")
 }
 
 func (p *plane) remove(ctx context.Context) error {
+	p.evict()
 	p.work.Lock()
 	defer p.work.Unlock()
 	p.mu.Lock()
@@ -312,29 +321,17 @@ func (p *plane) remove(ctx context.Context) error {
 	return os.RemoveAll(p.b.dir(p.id))
 }
 
+// removeNodes removes the control plane and its machines, which are nothing without it,
+// and the network that only they were in.
 func (p *plane) removeNodes(ctx context.Context) error {
 	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
 	if err != nil {
 		return err
 	}
-	return p.b.engine.removeContainers(ctx, names)
-}
-
-// startNodes starts the control plane's node first: the others look for it.
-func (p *plane) startNodes(ctx context.Context) error {
-	own := nodeName(p.id)
-	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
-	if err != nil {
+	if err := p.b.engine.removeContainers(ctx, names); err != nil {
 		return err
 	}
-	start := []string{"start", own}
-	for _, n := range names {
-		if n != own {
-			start = append(start, n)
-		}
-	}
-	_, err = p.b.engine.run(ctx, nil, start...)
-	return err
+	return p.forgetMachines(ctx)
 }
 
 // haveImage pulls an image that is not there.

@@ -37,10 +37,10 @@ func (s *Service) versionsOf(backend string) []string {
 	return s.backends[backend]()
 }
 
-// takesNodes refuses what would give simulated nodes to a cluster of real ones.
-func takesNodes(a about, c *Cluster) error {
+// takesFargate refuses what would give simulated nodes to a cluster of real ones.
+func takesFargate(a about, c *Cluster) error {
 	if c.Backend == BackendKind {
-		return a.invalidRequest("Cluster %s runs on kind, whose clusters have no nodes of EKS yet: its control plane can be used alone.", a.cluster)
+		return a.invalidRequest("Cluster %s runs on kind, whose clusters have no Fargate: make a node group, or a cluster with the tag %s=%s.", a.cluster, TagBackend, BackendEmbedded)
 	}
 	return nil
 }

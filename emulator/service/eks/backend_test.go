@@ -6,6 +6,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
+	"github.com/aws/aws-sdk-go-v2/service/eks/types"
 )
 
 func TestBackend(t *testing.T) {
@@ -55,11 +56,12 @@ func TestKindClusterCannot(t *testing.T) {
 	w.active("one", func(in *eks.CreateClusterInput) {
 		in.Tags, in.Version = map[string]string{TagBackend: BackendKind}, aws.String("1.34")
 	})
-	_, err := w.CreateNodegroup(w.ctx, &eks.CreateNodegroupInput{
-		ClusterName: aws.String("one"), NodegroupName: aws.String("ng"), NodeRole: aws.String(roleARN("node")), Subnets: []string{"subnet-a"},
+	_, err := w.CreateFargateProfile(w.ctx, &eks.CreateFargateProfileInput{
+		ClusterName: aws.String("one"), FargateProfileName: aws.String("fp"), PodExecutionRoleArn: aws.String(roleARN("pods")),
+		Selectors: []types.FargateProfileSelector{{Namespace: aws.String("default")}},
 	})
-	if err == nil || !strings.Contains(err.Error(), "no nodes of EKS yet") {
-		t.Errorf("CreateNodegroup: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "have no Fargate") {
+		t.Errorf("CreateFargateProfile: %v", err)
 	}
 	_, err = w.UpdateClusterVersion(w.ctx, &eks.UpdateClusterVersionInput{Name: aws.String("one"), Version: aws.String("1.35")})
 	if err == nil || !strings.Contains(err.Error(), "stays at the version of its node image") {

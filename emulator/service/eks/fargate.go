@@ -97,7 +97,7 @@ func (s *Service) CreateFargateProfile(ctx context.Context, in *eks.CreateFargat
 	if err != nil {
 		return nil, err
 	}
-	if err := takesNodes(a, c); err != nil {
+	if err := takesFargate(a, c); err != nil {
 		return nil, err
 	}
 	p, err := s.newFargateProfile(ctx, a, c, in)

@@ -42,9 +42,6 @@ func (s *Service) CreateNodegroup(ctx context.Context, in *eks.CreateNodegroupIn
 	if err != nil {
 		return nil, err
 	}
-	if err := takesNodes(a, c); err != nil {
-		return nil, err
-	}
 	n, err := s.newNodegroup(ctx, a, c, in)
 	if err != nil {
 		return nil, err
