@@ -119,7 +119,7 @@ type Backend interface {
 }
 
 // Auditor is a Backend whose API servers write the audit log that EKS delivers only
-// while somebody wants it, and a shorter one else.
+// while somebody wants it, and a shorter one else. Of others it is always the former.
 type Auditor interface {
 	// Audit takes effect at once and stays for the control plane's processes to come.
 	// It answers ErrNotFound for one that does not run.

@@ -131,7 +131,7 @@ func (b *Backends) Reserve(ctx context.Context, version, serviceCIDR string) (co
 	return r.Reserve(ctx, version, serviceCIDR)
 }
 
-// Audit implements controlplane.Auditor. A backend that is none writes no audit log.
+// Audit implements controlplane.Auditor. A backend that is none always writes all of it.
 func (b *Backends) Audit(ctx context.Context, id string, full bool) error {
 	chosen, err := b.find(id)
 	if err != nil {

@@ -3,22 +3,17 @@ package embedded
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"golang.org/x/net/http2"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/authlog"
 )
 
 // Paths of the questions on a child's access socket. An answer is 200 and JSON;
@@ -32,10 +27,6 @@ const (
 	// PathDeprecated: []controlplane.DeprecatedUse -> null.
 	PathDeprecated = "/deprecated"
 )
-
-// AWSTokenPrefix begins the tokens of aws eks get-token. Others that are asked
-// about are of OIDC identity providers, or of nobody.
-const AWSTokenPrefix = "k8s-aws-v1."
 
 // TokenQuestion asks whose token it is.
 type TokenQuestion struct{ Token string }
@@ -56,8 +47,7 @@ type AccessAnswer struct {
 // lets through in its headers.
 const maxQuestion = 2 << 20
 
-// accessServer answers one control plane's questions and writes its
-// authenticator log in the form of aws-iam-authenticator's.
+// accessServer answers one control plane's questions and writes its authenticator log.
 type accessServer struct {
 	id    string
 	auth  controlplane.Authenticator
@@ -104,36 +94,12 @@ func (s *accessServer) authenticate(w http.ResponseWriter, r *http.Request) {
 	if !readQuestion(w, r, &q) {
 		return
 	}
-	id, ok, err := s.auth.Authenticate(r.Context(), s.id, q.Token)
-	var denied *controlplane.Denied
-	switch {
-	case errors.As(err, &denied):
-		s.signed(denied.Extra)
-		s.line("warning", "access denied", "arn", first(denied.Extra["canonicalArn"]), "error", denied.Reason)
-	case ok && err == nil && !strings.HasPrefix(q.Token, AWSTokenPrefix): // an identity provider's is not the authenticator's business on EKS
-	case err != nil:
-		s.line("error", "could not authenticate", "error", err.Error())
+	id, ok, err := authlog.Log{Authenticator: s.auth, Lines: s.lines, Clock: s.clock, Log: s.log}.Authenticate(r.Context(), s.id, q.Token)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
-	case ok:
-		s.signed(id.Extra)
-		s.line("info", "access granted", "arn", first(id.Extra["canonicalArn"]), "groups", fmt.Sprint(id.Groups), "uid", id.UID, "username", id.Username)
-	default:
-		s.line("warning", "access denied", "error", fmt.Sprintf("input token was not properly formatted: token is missing expected %q prefix", AWSTokenPrefix))
 	}
-	writeAnswer(w, TokenAnswer{OK: ok && err == nil, Identity: id})
-}
-
-// signed tells whom STS would have named.
-func (s *accessServer) signed(extra map[string][]string) {
-	if arn := first(extra["arn"]); arn != "" {
-		account := ""
-		if p := strings.SplitN(arn, ":", 6); len(p) == 6 {
-			account = p[4]
-		}
-		s.line("info", "STS response", "accesskeyid", first(extra["accessKeyId"]), "accountid", account, "arn", arn,
-			"session", first(extra["sessionName"]), "userid", first(extra["principalId"]))
-	}
+	writeAnswer(w, TokenAnswer{OK: ok, Identity: id})
 }
 
 func (s *accessServer) authorize(w http.ResponseWriter, r *http.Request) {
@@ -176,53 +142,6 @@ func (s *accessServer) deprecated(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeAnswer(w, nil)
-}
-
-// plain tells whether logrus writes a value without quotes.
-func plain(s string) bool {
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._/@^+", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// line writes one line as logrus does, whose fields are sorted: time, level and
-// message first. The fields given come in pairs; those of every request are added.
-func (s *accessServer) line(level, msg string, fields ...string) {
-	type field struct{ name, value string }
-	all := make([]field, 0, 16)
-	all = append(all, field{"client", "127.0.0.1:0"}, field{"method", http.MethodPost}, field{"path", PathAuthenticate})
-	for i := 0; i+1 < len(fields); i += 2 {
-		if fields[i] != "arn" || fields[i+1] != "" {
-			all = append(all, field{fields[i], fields[i+1]})
-		}
-	}
-	slices.SortFunc(all, func(x, y field) int { return strings.Compare(x.name, y.name) })
-	b := make([]byte, 0, 512)
-	b = append(s.clock.Now().UTC().AppendFormat(append(b, `time="`...), time.RFC3339), `" level=`...)
-	b = strconv.AppendQuote(append(append(b, level...), " msg="...), msg)
-	for _, f := range all {
-		b = append(append(append(b, ' '), f.name...), '=')
-		if plain(f.value) {
-			b = append(b, f.value...)
-		} else {
-			b = strconv.AppendQuote(b, f.value)
-		}
-	}
-	if _, err := s.lines.Write(append(b, '\n')); err != nil {
-		s.log.Debug("authenticator log", "error", err)
-	}
-}
-
-func first(list []string) string {
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0]
 }
 
 func readQuestion(w http.ResponseWriter, r *http.Request, into any) bool {

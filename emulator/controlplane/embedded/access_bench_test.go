@@ -25,6 +25,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/authn"
 	"github.com/ekslocal/ekslocal/emulator/awsid"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/authlog"
 	"github.com/ekslocal/ekslocal/emulator/sigv4"
 )
 
@@ -65,7 +66,7 @@ func (w town) question(b *testing.B, i int) []byte {
 	if err != nil {
 		b.Fatal(err)
 	}
-	q, err := json.Marshal(TokenQuestion{AWSTokenPrefix + base64.RawURLEncoding.EncodeToString([]byte(u))})
+	q, err := json.Marshal(TokenQuestion{authlog.TokenPrefix + base64.RawURLEncoding.EncodeToString([]byte(u))})
 	if err != nil {
 		b.Fatal(err)
 	}

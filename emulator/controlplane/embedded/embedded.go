@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
 )
 
 // What a cluster does with webhooks whose Service is backed by simulated pods.
@@ -244,7 +245,7 @@ func (b *Backend) Logs(_ context.Context, id string, s controlplane.LogStream) (
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", controlplane.ErrNotFound, id)
 	}
-	return openLogReader(filepath.Join(dir, LogFile(s)))
+	return logfile.OpenReader(filepath.Join(dir, LogFile(s)))
 }
 
 // Audit implements controlplane.Auditor.
@@ -266,7 +267,7 @@ func (b *Backend) Tail(_ context.Context, id string, s controlplane.LogStream, p
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", controlplane.ErrNotFound, id)
 	}
-	return openTail(filepath.Join(dir, LogFile(s)), position)
+	return logfile.OpenTail(logfile.Plain(filepath.Join(dir, LogFile(s))), position)
 }
 
 // Versions implements controlplane.Backend.

@@ -11,17 +11,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/http2"
 	"k8s.io/utils/clock"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 )
@@ -187,56 +184,4 @@ func TestAccessServerWaits(t *testing.T) {
 	}
 	theirs.Close()
 	<-done
-}
-
-// TestAuthenticatorLines compares with lines of aws-iam-authenticator.
-func TestAuthenticatorLines(t *testing.T) {
-	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	extra := map[string][]string{
-		"arn": {"arn:aws:sts::111122223333:assumed-role/dev/me"}, "canonicalArn": {"arn:aws:iam::111122223333:role/dev"},
-		"accessKeyId": {"ASIAX"}, "sessionName": {"me"}, "principalId": {"AROAX"},
-	}
-	response := `time="2026-05-01T12:00:00Z" level=info msg="STS response" accesskeyid=ASIAX accountid=111122223333 arn="arn:aws:sts::111122223333:assumed-role/dev/me" client="127.0.0.1:0" method=POST path=/authenticate session=me userid=AROAX` + "\n"
-	for want, answer := range map[string]identified{
-		response + `time="2026-05-01T12:00:00Z" level=info msg="access granted" arn="arn:aws:iam::111122223333:role/dev" client="127.0.0.1:0" groups="[a system:masters]" method=POST path=/authenticate uid="aws-iam-authenticator:111122223333:AROAX" username=dev` + "\n": {
-			id: controlplane.Identity{Username: "dev", UID: "aws-iam-authenticator:111122223333:AROAX", Groups: []string{"a", "system:masters"}, Extra: extra},
-		},
-		response + `time="2026-05-01T12:00:00Z" level=warning msg="access denied" arn="arn:aws:iam::111122223333:role/dev" client="127.0.0.1:0" error="ARN is not mapped" method=POST path=/authenticate` + "\n": {
-			err: &controlplane.Denied{Reason: "ARN is not mapped", Extra: extra},
-		},
-		`time="2026-05-01T12:00:00Z" level=warning msg="access denied" client="127.0.0.1:0" error="sts getCallerIdentity failed: x" method=POST path=/authenticate` + "\n": {
-			err: &controlplane.Denied{Reason: "sts getCallerIdentity failed: x"},
-		},
-	} {
-		var lines bytes.Buffer
-		s := &accessServer{id: "cluster", auth: answer, log: slog.New(slog.DiscardHandler), lines: &lines, clock: clocktesting.NewFakePassiveClock(now)}
-		s.authenticate(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, PathAuthenticate, strings.NewReader(`{"Token":"k8s-aws-v1.x"}`)))
-		if d := cmp.Diff(want, lines.String()); d != "" {
-			t.Error(d)
-		}
-	}
-	// A token of an OIDC provider is not the authenticator's business.
-	var lines bytes.Buffer
-	s := &accessServer{id: "cluster", auth: identified{}, log: slog.New(slog.DiscardHandler), lines: &lines, clock: clocktesting.NewFakePassiveClock(now)}
-	s.authenticate(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, PathAuthenticate, strings.NewReader(`{"Token":"eyJ.x.y"}`)))
-	if lines.Len() != 0 {
-		t.Errorf("it wrote %s", lines.String())
-	}
-	// One of nobody's is: its API server asks the webhook last.
-	s.auth = oneAnswer{}
-	s.authenticate(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, PathAuthenticate, strings.NewReader(`{"Token":"eyJ.x.y"}`)))
-	want := `level=warning msg="access denied" client="127.0.0.1:0" error="input token was not properly formatted: token is missing expected \"k8s-aws-v1.\" prefix" method=POST path=/authenticate` + "\n"
-	if !strings.HasSuffix(lines.String(), want) {
-		t.Errorf("of a token of nobody's: %s", lines.String())
-	}
-}
-
-type identified struct {
-	oneAnswer
-	id  controlplane.Identity
-	err error
-}
-
-func (i identified) Authenticate(context.Context, string, string) (controlplane.Identity, bool, error) {
-	return i.id, i.err == nil, i.err
 }

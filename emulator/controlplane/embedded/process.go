@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
 )
 
 // stopGrace is how long a child gets after SIGTERM. Its own limit is shorter.
@@ -93,7 +94,7 @@ func (b *Backend) spawn(spec controlplane.Spec) (*proc, error) {
 }
 
 func (b *Backend) exec(p *proc, spec controlplane.Spec, files ...*os.File) error {
-	log, err := OpenLog(filepath.Join(p.dir, processLog))
+	log, err := logfile.Open(filepath.Join(p.dir, processLog))
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ func (b *Backend) plan(spec controlplane.Spec) (*Plan, error) {
 		return nil, err
 	}
 	for _, l := range []controlplane.LogStream{controlplane.LogAPI, controlplane.LogAudit, controlplane.LogControllerManager, controlplane.LogScheduler, controlplane.LogAuthenticator} {
-		if err := endLine(filepath.Join(dir, LogFile(l))); err != nil {
+		if err := logfile.EndLine(filepath.Join(dir, LogFile(l))); err != nil {
 			return nil, err
 		}
 	}
@@ -146,7 +147,7 @@ func (b *Backend) plan(spec controlplane.Spec) (*Plan, error) {
 // answer serves the child's questions until it ends.
 func (b *Backend) answer(id, dir string, conn net.Conn) {
 	defer conn.Close()
-	lines, err := OpenLog(filepath.Join(dir, LogFile(controlplane.LogAuthenticator)))
+	lines, err := logfile.Open(filepath.Join(dir, LogFile(controlplane.LogAuthenticator)))
 	if err != nil {
 		b.cfg.Log.Error("authenticator log", "cluster", id, "error", err)
 		return
@@ -238,7 +239,7 @@ const processLog = "process.log"
 
 // output is what the child prints: into a file, and the end of it kept.
 type output struct {
-	log *LogWriter
+	log *logfile.Writer
 
 	mu   sync.Mutex
 	tail []byte

@@ -31,6 +31,7 @@ import (
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/authlog"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 )
 
@@ -100,7 +101,7 @@ func (a *access) forward(r *http.Request) (*http.Response, error) {
 
 // AuthenticateToken answers for the tokens of aws eks get-token only.
 func (a *access) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-	if !strings.HasPrefix(token, embedded.AWSTokenPrefix) {
+	if !strings.HasPrefix(token, authlog.TokenPrefix) {
 		return nil, false, nil
 	}
 	return a.whose(ctx, token)
@@ -125,7 +126,7 @@ func (a *access) whose(ctx context.Context, token string) (*authenticator.Respon
 type otherTokens struct{ *access }
 
 func (o otherTokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-	if strings.HasPrefix(token, embedded.AWSTokenPrefix) {
+	if strings.HasPrefix(token, authlog.TokenPrefix) {
 		return nil, false, nil // refused already
 	}
 	return o.whose(ctx, token)

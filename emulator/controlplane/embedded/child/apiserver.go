@@ -36,6 +36,7 @@ import (
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
 )
 
 // apiServer is the process's kube-apiserver.
@@ -163,7 +164,7 @@ func apiServerArgs(plan embedded.Plan) ([]string, error) {
 		// forwards cluster addresses; without endpoints they fail at once.
 		"--enable-aggregator-routing=true",
 		"--audit-policy-file=" + audit, "--audit-log-path=" + file(embedded.LogFile("audit")), "--audit-log-mode=batch",
-		"--audit-log-maxsize=" + strconv.Itoa(embedded.MaxLogBytes>>20), "--audit-log-maxbackup=1",
+		"--audit-log-maxsize=" + strconv.Itoa(logfile.MaxBytes>>20), "--audit-log-maxbackup=1",
 		"--profiling=false", "--shutdown-watch-termination-grace-period=5s",
 	}
 	if betas := betaAPIs[plan.Version]; betas != "" {

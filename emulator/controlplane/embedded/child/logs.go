@@ -10,6 +10,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
 )
 
 // verbosity is that of EKS's control planes.
@@ -22,8 +23,8 @@ type logs struct {
 }
 
 func openLogs(dir string) (*logs, error) {
-	open := func(s controlplane.LogStream) (*embedded.LogWriter, error) {
-		return embedded.OpenLog(filepath.Join(dir, embedded.LogFile(s)))
+	open := func(s controlplane.LogStream) (*logfile.Writer, error) {
+		return logfile.Open(filepath.Join(dir, embedded.LogFile(s)))
 	}
 	api, err := open(controlplane.LogAPI)
 	if err != nil {
@@ -47,7 +48,7 @@ func openLogs(dir string) (*logs, error) {
 		}
 	}
 	klog.SetOutput(api)
-	logger := func(w *embedded.LogWriter) logr.Logger {
+	logger := func(w *logfile.Writer) logr.Logger {
 		return textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(w), textlogger.Verbosity(verbosity)))
 	}
 	return &logs{controllerManager: logger(kcm), scheduler: logger(sched)}, nil

@@ -1,4 +1,4 @@
-package embedded
+package logfile
 
 import (
 	"bytes"
@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-func TestLogReaderGoesOnAcrossFiles(t *testing.T) {
+func TestReaderGoesOnAcrossFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.log")
-	r, err := openLogReader(path) // before there is anything
+	r, err := OpenReader(path) // before there is anything
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	w, err := OpenLog(path)
+	w, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestLogReaderGoesOnAcrossFiles(t *testing.T) {
 		t.Errorf("read %d bytes, want %d", got.Len(), want.Len())
 	}
 	for _, p := range []string{path, path + ".1"} {
-		if st, err := os.Stat(p); err != nil || st.Size() > MaxLogBytes+2<<20 {
+		if st, err := os.Stat(p); err != nil || st.Size() > MaxBytes+2<<20 {
 			t.Errorf("%s: %v, %v", p, st, err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestLogIsReadFromItsBeginning(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r, err := openLogReader(path)
+	r, err := OpenReader(path)
 	if err != nil {
 		t.Fatal(err)
 	}
