@@ -6,7 +6,7 @@ RUN go mod download
 COPY . .
 ARG VERSION=dev
 # The linker flags of the Makefile: kube-apiserver needs to know its own version.
-RUN k8s=$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=${k8s#v1.} && base=k8s.io/component-base/version && \
+RUN make agents && k8s=$(go list -m -f '{{.Version}}' k8s.io/kubernetes) && minor=${k8s#v1.} && base=k8s.io/component-base/version && \
     CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$VERSION -X k8s.io/client-go/pkg/version.gitVersion=$k8s \
       -X $base.gitVersion=$k8s -X $base.gitMajor=1 -X $base.gitMinor=${minor%%.*}" -o /ekslocal ./cmd/ekslocal && \
     mkdir -p /state /tmp-empty

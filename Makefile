@@ -11,12 +11,23 @@ LDFLAGS   = -s -w -X main.version=$(VERSION) -X k8s.io/client-go/pkg/version.git
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
 IMAGE    ?= ekslocal:dev
 
-.PHONY: help build demo test test-integration test-kind bench lint generate image clean
+AGENTS   := emulator/nodeagent/binaries/built
+
+.PHONY: help agents build demo test test-integration test-kind bench lint generate image clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build bin/ekslocal (the first time compiles Kubernetes: minutes on a small machine)
+# What nodes run depends on the sources alone, and a file that is the same is left as it
+# is: then nothing that carries it is compiled again.
+agents: ## The program of real nodes, which ekslocal carries with it (make build makes it)
+	@for arch in amd64 arm64; do \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o bin/agents/$$arch ./cmd/ekslocal-node || exit 1; \
+		gzip -9nc bin/agents/$$arch > bin/agents/$$arch.gz || exit 1; \
+		cmp -s bin/agents/$$arch.gz $(AGENTS)/ekslocal-node-$$arch.gz || mv bin/agents/$$arch.gz $(AGENTS)/ekslocal-node-$$arch.gz || exit 1; \
+	done
+
+build: agents ## Build bin/ekslocal (the first time compiles Kubernetes: minutes on a small machine)
 	@GO="$(GO)" sh ./.ci/with-progress "compiling ekslocal with Kubernetes and etcd" \
 		env CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ekslocal
 

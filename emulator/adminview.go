@@ -75,7 +75,7 @@ func (v adminView) Status(ctx context.Context) (api.Status, error) {
 	out := api.Status{
 		Version: v.cfg.Version, Endpoint: v.Endpoint(), PID: os.Getpid(), StartedAt: v.started,
 		Uptime: api.Seconds(v.cfg.Clock.Since(v.started).Seconds()), DataDir: v.cfg.DataDir, Ephemeral: v.cfg.Ephemeral,
-		IAM:         string(v.cfg.iam),
+		IAM: string(v.cfg.iam), ContainerEndpoint: v.containers.Endpoint(),
 		MemoryBytes: residentMemory(),
 		Store:       api.Store{Revision: v.store.Revision(), SizeBytes: st.Size, InUseBytes: st.InUse, QuotaBytes: st.Quota, Alarms: alarms},
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/backends"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
+	kindbackend "github.com/ekslocal/ekslocal/emulator/controlplane/kind"
 	"github.com/ekslocal/ekslocal/emulator/gateway"
 	"github.com/ekslocal/ekslocal/emulator/gateway/enforce"
 	"github.com/ekslocal/ekslocal/emulator/hold"
@@ -63,6 +64,7 @@ type Emulator struct {
 	etcd        *etcd.Server
 	store       *store.Store
 	backend     controlplane.Backend
+	containers  *kindbackend.Backend // one of backend's
 	iam         *iam.Service
 	sts         *sts.Service
 	ec2         *ec2.Service
@@ -82,6 +84,7 @@ type Emulator struct {
 	loops       loops
 	gate        *enforce.Gate
 	gateway     *gateway.Gateway
+	aws         lateHandler // gateway, for containers
 	ca          []byte
 
 	started   time.Time
@@ -205,6 +208,7 @@ func (e *Emulator) makeBackend(ctx, _ context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, usual.Close())
 	}
+	e.containers = containers
 	if err := containers.Retain(ctx, func(id string) bool { return rec.find(id) != nil }); err != nil {
 		e.log.Warn("kind clusters of an earlier state are left behind", "error", err)
 	}
@@ -222,7 +226,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 		return lifecycle.New(lifecycle.Config{
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, AutoScaling: e.autoscaling,
 			Addresses: e.pods, Nodes: e.authn, KMS: e.kms, Logs: e.logs,
-			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket,
+			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket, PodEndpoint: e.podEndpoint,
 			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout}, Timing: e.cfg.timing,
 		})
 	}
@@ -259,6 +263,7 @@ func (e *Emulator) serve(_, _ context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.aws.set(e.gateway)
 	go func() { e.served <- e.gateway.Serve(e.listener) }()
 	return nil
 }

@@ -2,12 +2,38 @@ package emulator
 
 import (
 	"context"
+	"net/http"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	kindbackend "github.com/ekslocal/ekslocal/emulator/controlplane/kind"
 	"github.com/ekslocal/ekslocal/emulator/service/eks"
 )
+
+// lateHandler is one that is there after those who have it: control planes of an earlier
+// run ask before the endpoint is served.
+type lateHandler struct{ h atomic.Pointer[http.Handler] }
+
+func (l *lateHandler) set(h http.Handler) { l.h.Store(&h) }
+
+// ServeHTTP implements http.Handler.
+func (l *lateHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := l.h.Load()
+	if h == nil {
+		http.Error(w, "ekslocal is starting", http.StatusServiceUnavailable)
+		return
+	}
+	(*h).ServeHTTP(w, r)
+}
+
+// podEndpoint is where pods reach the emulator, if they are on the kind backend.
+func (e *Emulator) podEndpoint(backend string) string {
+	if backend != eks.BackendKind {
+		return ""
+	}
+	return e.containers.Endpoint()
+}
 
 // kindBackend is there whatever runs clusters by default: a cluster's tag may ask for
 // it. It needs no Docker before that.
@@ -15,7 +41,7 @@ func (e *Emulator) kindBackend() (*kindbackend.Backend, error) {
 	return kindbackend.New(kindbackend.Config{
 		RunDir: filepath.Join(e.cfg.DataDir, "kind"), NodeImage: e.cfg.KindNodeImage, HostResources: e.cfg.KindNodeResources == "host", Ended: e.machineEnded,
 		Ephemeral: e.cfg.Ephemeral, ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(),
-		Authenticator: e.authn, Log: e.log, Clock: e.cfg.Clock,
+		Authenticator: e.authn, Admitter: admission{e}, Usage: usage{e}, AWS: &e.aws, Log: e.log, Clock: e.cfg.Clock,
 	})
 }
 

@@ -34,11 +34,14 @@ type Service struct {
 
 // Status is the answer of GET /_ekslocal/status.
 type Status struct {
-	Version   string    `json:"version"`
-	Endpoint  string    `json:"endpoint"`
-	PID       int       `json:"pid"`
-	StartedAt time.Time `json:"startedAt"`
-	Uptime    Seconds   `json:"uptimeSeconds"`
+	Version  string `json:"version"`
+	Endpoint string `json:"endpoint"`
+	// ContainerEndpoint is where containers of kind clusters reach AWS's APIs, empty
+	// before the first of those.
+	ContainerEndpoint string    `json:"containerEndpoint,omitempty"`
+	PID               int       `json:"pid"`
+	StartedAt         time.Time `json:"startedAt"`
+	Uptime            Seconds   `json:"uptimeSeconds"`
 	// DataDir is where the state is kept; an ephemeral emulator deletes it.
 	DataDir   string `json:"dataDir"`
 	Ephemeral bool   `json:"ephemeral"`

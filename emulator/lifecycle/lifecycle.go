@@ -109,6 +109,9 @@ type Config struct {
 	IssuerBase string
 	// Endpoint is the URL of the API server that listens on a port.
 	Endpoint func(port int) string
+	// PodEndpoint is the URL at which pods on a backend reach AWS's APIs, empty where they
+	// run no code; nil: nowhere.
+	PodEndpoint func(backend string) string
 	// EgressSocket is where a cluster's API server looks for its nodes.
 	EgressSocket func(clusterID string) string
 	Patience     Patience

@@ -78,8 +78,12 @@ func (l *Lifecycle) AdmitPodIdentity(ctx context.Context, clusterID string, r *a
 	if err != nil {
 		return nil, err
 	}
+	var endpoint string
+	if l.PodEndpoint != nil {
+		endpoint = l.PodEndpoint(rt.backend)
+	}
 	return podidentity.Webhook{
-		Region: rt.scope.Region, IPv6: rt.ipv6, Random: rand.Int64N,
+		Region: rt.scope.Region, IPv6: rt.ipv6, Endpoint: endpoint, Random: rand.Int64N,
 		Account: func(namespace, name string) (podidentity.Account, bool, error) {
 			return rt.account(ctx, namespace, name)
 		},

@@ -32,6 +32,7 @@ import (
 type runtime struct {
 	id      string
 	name    string
+	backend string // that runs the control plane, as the cluster's record has it
 	scope   awsid.Scope
 	admin   *rest.Config // what client and all else here was made from
 	client  kubernetes.Interface
@@ -142,7 +143,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 	}
 	rt := &runtime{
 		id: c.ID, name: *c.Resource.Name, scope: c.Scope, admin: info.Admin, client: client, applier: apply, done: make(chan struct{}),
-		ipv6: ekssvc.IsIPv6(c),
+		backend: c.Backend, ipv6: ekssvc.IsIPv6(c),
 	}
 	rt.life, rt.cancel = context.WithCancel(asNode(context.Background(), c.Scope))
 	rt.cni = newCNI(l, rt)

@@ -15,6 +15,9 @@ import (
 type Webhook struct {
 	Region string
 	IPv6   bool
+	// Endpoint is the URL at which the cluster's pods reach AWS's APIs; empty: they run no
+	// code.
+	Endpoint string
 	// Account finds a service account; ok is false if there is none.
 	Account func(namespace, name string) (a Account, ok bool, err error)
 	// Associated tells whether a service account has a pod identity association.
@@ -32,6 +35,7 @@ type change struct {
 	first      [2]string // the two variables that make an SDK use it
 	values     [2]string
 	label      bool
+	endpoint   string
 }
 
 // Admit answers the webhook for a new pod.
@@ -46,6 +50,7 @@ func (w Webhook) Admit(r *admissionv1.AdmissionRequest) (*admissionv1.AdmissionR
 	if err != nil || c == nil {
 		return out, err
 	}
+	c.endpoint = w.Endpoint
 	ops := c.patch(&pod, w.Region)
 	if len(ops) == 0 {
 		return out, nil
@@ -146,10 +151,13 @@ func (c *change) container(k *corev1.Container, at, region string) []patchOp {
 	has := func(names ...string) bool {
 		return slices.ContainsFunc(k.Env, func(e corev1.EnvVar) bool { return slices.Contains(names, e.Name) })
 	}
-	if has(c.first[0], c.first[1]) && has(EnvRegion, EnvDefaultRegion) && has(EnvRegionalSTS) {
-		return nil // it has taken care of itself, and of the token too
-	}
 	var env []corev1.EnvVar
+	if c.endpoint != "" && !has(EnvEndpoint) {
+		env = append(env, corev1.EnvVar{Name: EnvEndpoint, Value: c.endpoint})
+	}
+	if has(c.first[0], c.first[1]) && has(EnvRegion, EnvDefaultRegion) && has(EnvRegionalSTS) {
+		return variables(k, at, env) // it has taken care of itself, and of the token too
+	}
 	if c.regional && !has(EnvRegionalSTS) {
 		env = append(env, corev1.EnvVar{Name: EnvRegionalSTS, Value: "regional"})
 	}
@@ -159,15 +167,7 @@ func (c *change) container(k *corev1.Container, at, region string) []patchOp {
 	if !has(c.first[0], c.first[1]) {
 		env = append(env, corev1.EnvVar{Name: c.first[0], Value: c.values[0]}, corev1.EnvVar{Name: c.first[1], Value: c.values[1]})
 	}
-	var ops []patchOp
-	switch {
-	case len(env) > 0 && k.Env == nil:
-		ops = append(ops, patchOp{"add", at + "/env", env})
-	default:
-		for _, e := range env {
-			ops = append(ops, patchOp{"add", at + "/env/-", e})
-		}
-	}
+	ops := variables(k, at, env)
 	if slices.ContainsFunc(k.VolumeMounts, func(v corev1.VolumeMount) bool { return v.Name == c.volume }) {
 		return ops
 	}
@@ -176,4 +176,15 @@ func (c *change) container(k *corev1.Container, at, region string) []patchOp {
 		return append(ops, patchOp{"add", at + "/volumeMounts", []corev1.VolumeMount{m}})
 	}
 	return append(ops, patchOp{"add", at + "/volumeMounts/-", m})
+}
+
+// variables adds some to a container.
+func variables(k *corev1.Container, at string, env []corev1.EnvVar) (ops []patchOp) {
+	if len(env) > 0 && k.Env == nil {
+		return []patchOp{{"add", at + "/env", env}}
+	}
+	for _, e := range env {
+		ops = append(ops, patchOp{"add", at + "/env/-", e})
+	}
+	return ops
 }

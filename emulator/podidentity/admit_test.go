@@ -3,6 +3,7 @@ package podidentity
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -208,5 +209,38 @@ func TestAdmitFailures(t *testing.T) {
 	p.ObjectMeta = metav1.ObjectMeta{Name: "p"}
 	if d := cmp.Diff(p, admit(t, w, p)); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestEndpoint: pods that run code are told where AWS is, and may say otherwise.
+func TestEndpoint(t *testing.T) {
+	const here = "http://192.0.2.1:4567"
+	told := env("AWS_ENDPOINT_URL", here)
+	w := Webhook{Region: "eu-west-1", Endpoint: here,
+		Account: func(_, name string) (Account, bool, error) {
+			if name == "app" {
+				return AccountOf(map[string]string{AnnotationRole: role}), true, nil
+			}
+			return Account{}, false, nil
+		},
+		Associated: func(string, string) bool { return false },
+	}
+	own := env("AWS_ENDPOINT_URL", "https://aws.example")
+	all := env("AWS_ROLE_ARN", "arn:other", "AWS_REGION", "r", "AWS_STS_REGIONAL_ENDPOINTS", "legacy")
+	for name, c := range map[string]struct{ env, want []corev1.EnvVar }{
+		"told":                     {nil, append(slices.Clone(told), irsaEnv...)},
+		"its own":                  {own, append(slices.Clone(own), irsaEnv...)},
+		"everything else its own":  {all, append(slices.Clone(all), told...)},
+		"told by an earlier round": {append(slices.Clone(told), irsaEnv...), append(slices.Clone(told), irsaEnv...)},
+	} {
+		got := admit(t, w, pod(corev1.Container{Name: "c", Env: c.env}))
+		if d := cmp.Diff(c.want, got.Spec.Containers[0].Env); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	without := pod(corev1.Container{Name: "c"})
+	without.Spec.ServiceAccountName = "other"
+	if d := cmp.Diff(without, admit(t, w, without)); d != "" {
+		t.Errorf("without a role: %s", d)
 	}
 }

@@ -41,6 +41,9 @@ const (
 	EnvRegionalSTS   = "AWS_STS_REGIONAL_ENDPOINTS"
 	EnvRegion        = "AWS_REGION"
 	EnvDefaultRegion = "AWS_DEFAULT_REGION"
+
+	// EnvEndpoint is not EKS's: real pods find AWS by its names.
+	EnvEndpoint = "AWS_ENDPOINT_URL"
 )
 
 // Audiences of the tokens.

@@ -85,6 +85,9 @@ func renderStatus(w io.Writer, st *admin.Status) error {
 		total += c.MemoryBytes
 	}
 	fmt.Fprintf(w, "ekslocal %s at %s, up %s, process %d\n", st.Version, st.Endpoint, age(st.Uptime.Duration()), st.PID)
+	if st.ContainerEndpoint != "" {
+		fmt.Fprintf(w, "pods    reach AWS's APIs at %s (kind clusters)\n", st.ContainerEndpoint)
+	}
 	kept := st.DataDir
 	if st.Ephemeral {
 		kept += " (ephemeral)"

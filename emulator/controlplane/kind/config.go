@@ -29,13 +29,18 @@ func clusterConfig(spec controlplane.Spec, image string, cfg Config, cgroup int)
 	for _, a := range [][2]string{
 		{"authentication-token-webhook-config-file", filesDir + "/authentication.yaml"},
 		{"authentication-token-webhook-version", "v1"},
-		{"authentication-token-webhook-cache-ttl", "10s"},
+		{"authentication-token-webhook-cache-ttl", "0s"}, // kube-apiserver has another cache before it
 		{"authorization-config", filesDir + "/authorization.yaml"},
 		{"service-account-issuer", spec.Issuer},
 		{"service-account-jwks-uri", jwks(spec.Issuer)},
 		{"api-audiences", "https://kubernetes.default.svc"},
 		{"enable-aggregator-routing", "true"},
+		{"service-account-max-token-expiration", "24h"}, // EKS's, as the next one
+		{"runtime-config", controlplane.BetaAPIs(spec.Version)},
 	} {
+		if a[1] == "" {
+			continue
+		}
 		p.argument("/apiServer/extraArgs", a[0], a[1])
 	}
 	for _, component := range []string{"apiServer", "controllerManager"} {
@@ -43,6 +48,7 @@ func clusterConfig(spec controlplane.Spec, image string, cfg Config, cgroup int)
 			"name": "ekslocal", "hostPath": filesDir, "mountPath": filesDir, "readOnly": true, "pathType": "Directory",
 		}})
 	}
+	p.audited()
 	for _, h := range cfg.CertHosts {
 		p.add("ClusterConfiguration", "/apiServer/certSANs/-", h)
 	}

@@ -56,6 +56,10 @@ func controlPlaneFiles(spec controlplane.Spec, ask address) (files, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if f[relayConfig], err = relayFile(ask); err != nil {
+		return nil, fmt.Errorf("relay's configuration: %w", err)
+	}
+	maps.Copy(f, auditFiles())
 	return f, nil
 }
 
@@ -93,7 +97,7 @@ func authorization(kubeconfig string) any {
 			map[string]any{"type": "Node", "name": "node"},
 			map[string]any{"type": "RBAC", "name": "rbac"},
 			map[string]any{"type": "Webhook", "name": "eks", "webhook": map[string]any{
-				"authorizedTTL": "5s", "unauthorizedTTL": "1s", "timeout": "3s", "failurePolicy": "NoOpinion",
+				"authorizedTTL": "1s", "unauthorizedTTL": "1s", "timeout": "3s", "failurePolicy": "NoOpinion",
 				"subjectAccessReviewVersion": "v1", "matchConditionSubjectAccessReviewVersion": "v1",
 				"connectionInfo":  map[string]any{"type": "KubeConfigFile", "kubeConfigFile": kubeconfig},
 				"matchConditions": []any{map[string]any{"expression": "!request.user.startsWith('system:')"}},
@@ -113,7 +117,11 @@ func (f files) sum() string {
 
 // put writes the files into a running node, all for root alone.
 func (e engine) put(ctx context.Context, node string, f files) error {
-	b, err := f.tar()
+	return e.putAs(ctx, node, f, 0o600)
+}
+
+func (e engine) putAs(ctx context.Context, node string, f files, mode int64) error {
+	b, err := f.tar(mode)
 	if err != nil {
 		return err
 	}
@@ -126,7 +134,7 @@ func (e engine) put(ctx context.Context, node string, f files) error {
 // copyInto writes files into a node that need not run. It does not reach what a running
 // one has mounted.
 func (e engine) copyInto(ctx context.Context, node string, f files) error {
-	b, err := f.tar()
+	b, err := f.tar(0o600)
 	if err != nil {
 		return err
 	}
@@ -136,7 +144,8 @@ func (e engine) copyInto(ctx context.Context, node string, f files) error {
 	return nil
 }
 
-func (f files) tar() (*bytes.Buffer, error) {
+// tar has them with their folders.
+func (f files) tar(mode int64) (*bytes.Buffer, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	made := map[string]bool{}
@@ -147,7 +156,7 @@ func (f files) tar() (*bytes.Buffer, error) {
 				return nil, err
 			}
 		}
-		if err := w.WriteHeader(&tar.Header{Name: name[1:], Mode: 0o600, Size: int64(len(f[name]))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: name[1:], Mode: mode, Size: int64(len(f[name]))}); err != nil {
 			return nil, err
 		}
 		if _, err := w.Write(f[name]); err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -51,6 +52,10 @@ type Config struct {
 	Ended func(ctx context.Context, id, instanceID string)
 	// Admitter answers EKS's own admission webhooks; nil: they fail.
 	Admitter controlplane.Admitter
+	// Usage is told of deprecated APIs that are called; nil: nobody.
+	Usage controlplane.UsageRecorder
+	// AWS answers AWS's clients in containers; nil: they are told that there is nothing.
+	AWS http.Handler
 
 	Log   *slog.Logger
 	Clock clock.WithTicker
@@ -183,6 +188,17 @@ func (b *Backend) Delete(ctx context.Context, id string) error {
 func (b *Backend) Usable(ctx context.Context) error {
 	_, err := b.engine.cgroupVersion(ctx)
 	return err
+}
+
+// Endpoint is the URL of AWS's APIs for whatever runs in containers, empty before the
+// first control plane.
+func (b *Backend) Endpoint() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.questions == nil {
+		return ""
+	}
+	return b.questions.endpoint()
 }
 
 // Versions implements controlplane.Backend.

@@ -9,10 +9,10 @@ import (
 	"strings"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
 )
 
-// component is the static pod that writes a log; "" for logs that this backend does
-// not keep.
+// component is the static pod that writes a log, "" for logs that are not of a pod.
 func component(s controlplane.LogStream) string {
 	switch s {
 	case controlplane.LogAPI:
@@ -25,22 +25,32 @@ func component(s controlplane.LogStream) string {
 	return ""
 }
 
-// Logs implements controlplane.Backend: what the kubelet has kept of the component's
-// containers. There is no audit log and none of the authenticator.
+// containerLogs is the pattern of the names of a component's logs: that of the directory
+// ends in the pod's hash, that of the file counts starts.
+func containerLogs(component string) string {
+	return "/var/log/pods/kube-system_" + component + "-*/" + component + "/*.log"
+}
+
+// Logs implements controlplane.Backend: what is kept of the log at this moment.
 func (b *Backend) Logs(ctx context.Context, id string, s controlplane.LogStream) (io.ReadCloser, error) {
 	if p := b.lookup(id); p == nil || !p.isRunning() {
 		return nil, fmt.Errorf("%w: %s", controlplane.ErrNotFound, id)
 	}
-	c := component(s)
-	if c == "" {
-		return io.NopCloser(strings.NewReader("")), nil
+	if s == controlplane.LogAuthenticator {
+		return logfile.OpenReader(authenticatorLog(b.cfg, id))
 	}
-	// The name of the directory ends in the pod's hash, that of the file counts starts.
-	out, err := b.engine.run(ctx, nil, "exec", nodeName(id), "sh", "-c", "cat /var/log/pods/kube-system_"+c+"-*/"+c+"/*.log")
+	files := strings.TrimSuffix(auditLog, ".log") + "*.log" // those that were set aside sort before it
+	if c := component(s); c != "" {
+		files = containerLogs(c)
+	}
+	out, err := b.engine.run(ctx, nil, "exec", nodeName(id), "sh", "-c", "cat "+files)
 	if err != nil {
-		return nil, fmt.Errorf("log of %s: %w", c, err)
+		return nil, fmt.Errorf("log %s: %w", s, err)
 	}
-	return io.NopCloser(bytes.NewReader(unwrapped([]byte(out)))), nil
+	if s != controlplane.LogAudit {
+		out = string(unwrapped([]byte(out)))
+	}
+	return io.NopCloser(strings.NewReader(out)), nil
 }
 
 // unwrapped takes off what the container runtime puts before each line: a time, the

@@ -16,7 +16,7 @@ import (
 
 // Files of a kubelet that depend on the cluster's authorities.
 const (
-	kubeletConfig = "/etc/kubernetes/kubelet.conf"
+	kubeletConf = "/etc/kubernetes/kubelet.conf"
 	kubeletClient = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 )
 
@@ -48,7 +48,7 @@ func (p *plane) trust(ctx context.Context, container string, m controlplane.Mach
 	if err != nil {
 		return err
 	}
-	f := files{pkiDir + "ca.crt": signerFirst(keys), kubeletConfig: conf, kubeletClient: append(cert, key...)}
+	f := files{pkiDir + "ca.crt": signerFirst(keys), kubeletConf: conf, kubeletClient: append(cert, key...)}
 	if err := p.b.engine.put(ctx, container, f); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func networkFiles(n *network, vpc controlplane.VPC, own netip.Addr) (files, erro
 	return files{
 		scriptFile: networkScript, networkFile: []byte(env),
 		"/etc/systemd/system/ekslocal-network.service":           []byte(networkUnit),
-		"/etc/systemd/system/kubelet.service.d/20-ekslocal.conf": []byte(kubeletDropIn),
+		"/etc/systemd/system/kubelet.service.d/20-network.conf": []byte(kubeletDropIn),
 	}, nil
 }
 

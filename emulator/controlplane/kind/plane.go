@@ -24,6 +24,7 @@ type plane struct {
 	id string
 
 	work sync.Mutex // held by whoever changes the control plane
+	logs logReader
 
 	mu      sync.Mutex
 	running bool // it was seen ready, and nothing has stopped it since
@@ -47,6 +48,8 @@ type record struct {
 	Made bool
 	// Files is the sum of the files with which the components run.
 	Files string
+	// Relay is that of the relay.
+	Relay string
 }
 
 func (p *plane) recordFile() string { return filepath.Join(p.b.dir(p.id), "record.json") }
@@ -105,7 +108,9 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplan
 	if err != nil {
 		return controlplane.Info{}, err
 	}
-	q.answer(p.id, r.Secret)
+	if err := q.answer(p.id, r.Secret); err != nil {
+		return controlplane.Info{}, err
+	}
 	ask := q.address(p.id, r.Secret)
 	switch {
 	case c != nil && r.Made:
@@ -114,7 +119,7 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplan
 		if r.Made {
 			p.b.cfg.Log.Warn("the container of a control plane is gone, and its data with it: it is made anew", "cluster", spec.Name)
 		}
-		r.Made = false
+		r.Made, r.Relay = false, ""
 		if err := p.save(r); err != nil {
 			return controlplane.Info{}, err
 		}
@@ -174,6 +179,9 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 	if err := engine.put(ctx, node, f); err != nil {
 		return err
 	}
+	if err := p.haveRelay(ctx, &r); err != nil {
+		return err
+	}
 	setUp, cancel := context.WithTimeout(ctx, setUpPatience)
 	defer cancel()
 	if out, err := engine.run(setUp, nil, "exec", node, "kubeadm", "init", "--config=/kind/kubeadm.conf", "--skip-token-print", "--skip-phases="+skipped); err != nil {
@@ -192,17 +200,6 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 	return p.save(r)
 }
 
-// hide takes the control plane's node out of the cluster: EKS shows none. kubeadm needs
-// it while it sets up; static pods run without.
-func (p *plane) hide(ctx context.Context) error {
-	const script = "echo 'registerNode: false' >>/var/lib/kubelet/config.yaml && systemctl restart kubelet && " +
-		"kubectl --kubeconfig=/etc/kubernetes/admin.conf delete nodes --all --wait=false"
-	if _, err := p.b.engine.run(ctx, nil, "exec", nodeName(p.id), "sh", "-c", script); err != nil {
-		return fmt.Errorf("hiding the control plane's node: %w", err)
-	}
-	return nil
-}
-
 // takeOver starts what an earlier emulator made, if it does not run, with the files
 // that it must have now: the emulator may have moved.
 func (p *plane) takeOver(ctx context.Context, c *container, spec controlplane.Spec, r record, ask address) error {
@@ -216,10 +213,17 @@ func (p *plane) takeOver(ctx context.Context, c *container, spec controlplane.Sp
 	if err != nil {
 		return err
 	}
-	if f.sum() == r.Files {
-		return nil
+	had := r.Relay
+	if err := p.haveRelay(ctx, &r); err != nil {
+		return err
 	}
-	return p.apply(ctx, f, r)
+	switch {
+	case f.sum() != r.Files:
+		return p.apply(ctx, f, r)
+	case r.Relay != had:
+		return p.save(r)
+	}
+	return nil
 }
 
 // ready waits for the API server and remembers what runs.

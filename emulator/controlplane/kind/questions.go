@@ -15,15 +15,15 @@ import (
 	"sync"
 	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/authlog"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
-
-// maxQuestion is more than the largest token or attributes that an API server lets
-// through in its headers.
-const maxQuestion = 2 << 20
 
 // address is where one control plane asks. The secret is a part of it: client-go sends
 // no credentials to where there is no TLS.
@@ -31,17 +31,23 @@ type address struct{ base string }
 
 func (a address) url(question string) string { return a.base + "/" + question }
 
-// questions answers the webhooks of all control planes, by plain HTTP on an address
-// that containers reach. Each control plane has a secret of its own: pods reach the
-// address too.
+// questions answers what asks from containers, by plain HTTP on an address that they
+// reach: control planes below /clusters/, each with a secret of its own, for pods reach
+// the address too; and AWS's clients everywhere else.
 type questions struct {
-	auth      controlplane.Authenticator
-	log       *slog.Logger
+	cfg       Config
 	server    *http.Server
 	advertise string // host:port
 
-	mu      sync.Mutex
-	secrets map[string]string // by control plane
+	mu     sync.Mutex
+	askers map[string]*asker // by control plane
+}
+
+// asker is a control plane that may ask.
+type asker struct {
+	secret string
+	auth   authlog.Log
+	lines  *logfile.Writer // of auth
 }
 
 // listenForQuestions prefers the address that it had before: control planes that run
@@ -73,8 +79,12 @@ func listenForQuestions(ctx context.Context, cfg Config, e engine) (*questions, 
 	if w.advertise != w.listen {
 		host = w.advertise
 	}
-	q := &questions{auth: cfg.Authenticator, log: cfg.Log, advertise: net.JoinHostPort(host, port), secrets: map[string]string{}}
-	q.server = &http.Server{Handler: q.handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug)}
+	q := &questions{cfg: cfg, advertise: net.JoinHostPort(host, port), askers: map[string]*asker{}}
+	q.server = &http.Server{
+		Handler: q.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute, // longer than clients'
+		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+	}
+	cfg.Log.Info("containers reach AWS's APIs here", "endpoint", q.endpoint())
 	go func() {
 		if err := q.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			cfg.Log.Error("control planes cannot ask any more", "error", err)
@@ -83,60 +93,111 @@ func listenForQuestions(ctx context.Context, cfg Config, e engine) (*questions, 
 	return q, nil
 }
 
-func (q *questions) close() error { return q.server.Close() }
-
-// answer lets a control plane ask from now on.
-func (q *questions) answer(id, secret string) {
+func (q *questions) close() error {
+	err := q.server.Close()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.secrets[id] = secret
+	for id, a := range q.askers {
+		err = errors.Join(err, a.lines.Close())
+		delete(q.askers, id)
+	}
+	return err
+}
+
+// endpoint is the URL for AWS's clients in containers.
+func (q *questions) endpoint() string { return "http://" + q.advertise }
+
+// answer lets a control plane ask from now on.
+func (q *questions) answer(id, secret string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if a := q.askers[id]; a != nil {
+		a.secret = secret
+		return nil
+	}
+	lines, err := logfile.Open(authenticatorLog(q.cfg, id))
+	if err != nil {
+		return fmt.Errorf("authenticator's log: %w", err)
+	}
+	q.askers[id] = &asker{secret: secret, lines: lines,
+		auth: authlog.Log{Authenticator: q.cfg.Authenticator, Lines: lines, Clock: q.cfg.Clock, Log: q.cfg.Log}}
+	return nil
 }
 
 func (q *questions) forget(id string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.secrets, id)
+	if a := q.askers[id]; a != nil {
+		_ = a.lines.Close() // it is about to be removed
+		delete(q.askers, id)
+	}
+}
+
+func (q *questions) asker(id, secret string) *asker {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if a := q.askers[id]; a != nil && subtle.ConstantTimeCompare([]byte(secret), []byte(a.secret)) == 1 {
+		return a
+	}
+	return nil
 }
 
 func (q *questions) address(id, secret string) address {
-	return address{base: "http://" + q.advertise + "/clusters/" + id + "/" + secret}
+	return address{base: q.endpoint() + "/clusters/" + id + "/" + secret}
 }
 
+// maxReview is more than the largest object twice, as an update's admission review has
+// it.
+const maxReview = 8 << 20
+
 func (q *questions) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /clusters/{id}/{secret}/authenticate", q.authenticate)
-	mux.HandleFunc("POST /clusters/{id}/{secret}/authorize", q.authorize)
+	answers := map[string]func(*asker, http.ResponseWriter, *http.Request){
+		"authenticate": q.authenticate, "authorize": q.authorize, "admit": q.admit, "deprecated": q.deprecated,
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		parts := strings.Split(r.URL.Path, "/") // "", clusters, id, secret, question
-		if len(parts) != 5 {
-			http.NotFound(w, r)
+		parts := strings.SplitN(r.URL.Path, "/", 5) // "", clusters, id, secret, question and more
+		if len(parts) < 5 || parts[1] != "clusters" || signed(r) {
+			q.aws(w, r)
 			return
 		}
-		q.mu.Lock()
-		secret, ok := q.secrets[parts[2]]
-		q.mu.Unlock()
-		if !ok || subtle.ConstantTimeCompare([]byte(parts[3]), []byte(secret)) != 1 {
+		a := q.asker(parts[2], parts[3])
+		question, more, _ := strings.Cut(parts[4], "/")
+		switch answer := answers[question]; {
+		case a == nil:
 			http.Error(w, "not a control plane", http.StatusForbidden)
-			return
+		case answer == nil || r.Method != http.MethodPost:
+			http.NotFound(w, r)
+		default:
+			r.SetPathValue("id", parts[2])
+			r.SetPathValue("path", more)
+			r.Body = http.MaxBytesReader(w, r.Body, maxReview)
+			answer(a, w, r)
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxQuestion)
-		mux.ServeHTTP(w, r)
 	})
 }
 
-// authenticate answers a TokenReview. That a token of ours is refused is an answer,
-// the reason is not for the client, as on EKS.
-func (q *questions) authenticate(w http.ResponseWriter, r *http.Request) {
+// signed: EKS's own API has paths below /clusters/ too, whose requests are signed.
+func signed(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-") }
+
+// aws answers AWS's clients in containers, as the emulator's own endpoint does. What
+// else that has, such as the administration of the emulator, is not for pods.
+func (q *questions) aws(w http.ResponseWriter, r *http.Request) {
+	if q.cfg.AWS == nil || !signed(r) && (strings.HasPrefix(r.URL.Path, "/_") || r.URL.Path == "/metrics") {
+		http.NotFound(w, r)
+		return
+	}
+	q.cfg.AWS.ServeHTTP(w, r)
+}
+
+// authenticate answers a TokenReview.
+func (q *questions) authenticate(a *asker, w http.ResponseWriter, r *http.Request) {
 	var review authenticationv1.TokenReview
 	if !read(w, r, &review) {
 		return
 	}
-	id, ok, err := q.auth.Authenticate(r.Context(), r.PathValue("id"), review.Spec.Token)
-	if denied := new(controlplane.Denied); errors.As(err, &denied) {
-		ok, err = false, nil
-	}
+	id, ok, err := a.auth.Authenticate(r.Context(), r.PathValue("id"), review.Spec.Token)
 	if err != nil {
-		q.log.Warn("a control plane's question about a token", "error", err)
+		q.cfg.Log.Warn("a control plane's question about a token", "error", err)
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -155,14 +216,14 @@ func (q *questions) authenticate(w http.ResponseWriter, r *http.Request) {
 // authorize answers a SubjectAccessReview. What no policy allows, another authorizer
 // may: it is never denied, and never with a reason, which would end up in the client's
 // error, unlike EKS's.
-func (q *questions) authorize(w http.ResponseWriter, r *http.Request) {
+func (q *questions) authorize(_ *asker, w http.ResponseWriter, r *http.Request) {
 	var review authorizationv1.SubjectAccessReview
 	if !read(w, r, &review) {
 		return
 	}
-	allowed, reason, err := q.auth.Authorize(r.Context(), r.PathValue("id"), attributes(review.Spec))
+	allowed, reason, err := q.cfg.Authenticator.Authorize(r.Context(), r.PathValue("id"), attributes(review.Spec))
 	if err != nil {
-		q.log.Warn("a control plane's question about access", "error", err)
+		q.cfg.Log.Warn("a control plane's question about access", "error", err)
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -171,6 +232,47 @@ func (q *questions) authorize(w http.ResponseWriter, r *http.Request) {
 		answer.Status = authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: reason}
 	}
 	write(w, answer)
+}
+
+// admit answers the webhooks that the relay hands on.
+func (q *questions) admit(_ *asker, w http.ResponseWriter, r *http.Request) {
+	var review admissionv1.AdmissionReview
+	if !read(w, r, &review) {
+		return
+	}
+	if review.Request == nil {
+		http.Error(w, "admission review without a request", http.StatusBadRequest)
+		return
+	}
+	if q.cfg.Admitter == nil {
+		http.Error(w, "there are no webhooks", http.StatusNotFound)
+		return
+	}
+	answer, err := q.cfg.Admitter.Admit(r.Context(), r.PathValue("id"), r.PathValue("path"), review.Request)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	write(w, admissionv1.AdmissionReview{TypeMeta: review.TypeMeta, Response: answer})
+}
+
+// deprecated takes what the relay has counted.
+func (q *questions) deprecated(_ *asker, w http.ResponseWriter, r *http.Request) {
+	var uses []relay.DeprecatedUse
+	if !read(w, r, &uses) {
+		return
+	}
+	if q.cfg.Usage != nil {
+		out := make([]controlplane.DeprecatedUse, len(uses))
+		for i, u := range uses {
+			out[i] = controlplane.DeprecatedUse(u)
+		}
+		if err := q.cfg.Usage.RecordDeprecated(r.Context(), r.PathValue("id"), out); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	write(w, nil)
 }
 
 func attributes(s authorizationv1.SubjectAccessReviewSpec) controlplane.Attributes {

@@ -35,6 +35,7 @@ import (
 	controlplaneapiserver "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 
+	ekscontrolplane "github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/embedded"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
 )
@@ -121,12 +122,6 @@ func apiServerOptions(ctx context.Context, plan embedded.Plan, l net.Listener) (
 	return co, utilerrors.NewAggregate(co.Validate())
 }
 
-// betaAPIs are those that EKS serves although Kubernetes leaves beta APIs off
-// ("Review release notes for Kubernetes versions on standard support": dynamic
-// resource allocation in 1.33, volume attributes classes until 1.33). They are the
-// only APIs of these versions that a later one removes.
-var betaAPIs = map[string]string{"1.33": "resource.k8s.io/v1beta1=true,storage.k8s.io/v1beta1=true"}
-
 func apiServerArgs(plan embedded.Plan) ([]string, error) {
 	file := func(name string) string { return filepath.Join(plan.Dir, name) }
 	key := func(name string) string { return filepath.Join(plan.Keys, name) }
@@ -167,7 +162,7 @@ func apiServerArgs(plan embedded.Plan) ([]string, error) {
 		"--audit-log-maxsize=" + strconv.Itoa(logfile.MaxBytes>>20), "--audit-log-maxbackup=1",
 		"--profiling=false", "--shutdown-watch-termination-grace-period=5s",
 	}
-	if betas := betaAPIs[plan.Version]; betas != "" {
+	if betas := ekscontrolplane.BetaAPIs(plan.Version); betas != "" {
 		args = append(args, "--runtime-config="+betas)
 	}
 	if plan.EgressSocket != "" {
