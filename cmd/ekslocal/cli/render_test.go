@@ -15,6 +15,7 @@ func TestRenderStatus(t *testing.T) {
 		IAM: "enforce", DataDir: "/home/me/.local/state/ekslocal/data", MemoryBytes: 150 << 20, Store: admin.Store{SizeBytes: 3_500_000, QuotaBytes: 8 << 30},
 	}
 	full := base
+	full.ContainerEndpoint = "http://172.18.0.1:40001"
 	full.Clusters = []admin.Cluster{
 		{Account: "000000000000", Region: "us-east-1", Name: "dev", Status: "ACTIVE", Version: "1.34", Endpoint: "https://127.0.0.1:6500",
 			Nodes: admin.Count{Total: 3, Ready: 3}, Pods: admin.Count{Total: 29, Ready: 28}, IPs: admin.IPs{Used: 64, Total: 753},

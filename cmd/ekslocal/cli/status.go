@@ -85,14 +85,14 @@ func renderStatus(w io.Writer, st *admin.Status) error {
 		total += c.MemoryBytes
 	}
 	fmt.Fprintf(w, "ekslocal %s at %s, up %s, process %d\n", st.Version, st.Endpoint, age(st.Uptime.Duration()), st.PID)
-	if st.ContainerEndpoint != "" {
-		fmt.Fprintf(w, "pods    reach AWS's APIs at %s (kind clusters)\n", st.ContainerEndpoint)
-	}
 	kept := st.DataDir
 	if st.Ephemeral {
 		kept += " (ephemeral)"
 	}
 	fmt.Fprintf(w, "memory  %s: %s of its own, %s of control planes\n", size(total), size(st.MemoryBytes), size(total-st.MemoryBytes))
+	if st.ContainerEndpoint != "" {
+		fmt.Fprintf(w, "pods    reach AWS's APIs at %s (kind clusters)\n", st.ContainerEndpoint)
+	}
 	fmt.Fprintf(w, "state   %s in %s\n", size(st.Store.SizeBytes), kept)
 	fmt.Fprintf(w, "iam     %s\n", iamModes[st.IAM])
 	for _, alarm := range st.Store.Alarms {

@@ -30,8 +30,10 @@ const (
 const relayService = `[Unit]
 Description=ekslocal: webhooks of EKS, use of deprecated APIs
 Before=kubelet.service
+StartLimitIntervalSec=0
 [Service]
 Type=notify
+TimeoutStartSec=10
 ExecStart=` + agentPath + ` relay ` + relayConfig + `
 Restart=always
 RestartSec=1
