@@ -28,6 +28,10 @@ const (
 	deprecatedMark           = `"` + annotationDeprecated + `":"true"`
 )
 
+// itself is the user as whom the API server keeps the Endpoints of the Service kubernetes,
+// every ten seconds: no client that somebody could mend.
+const itself = "system:apiserver"
+
 const (
 	// atOnce bounds what is read of the audit log for one report.
 	atOnce = 4 << 20
@@ -111,6 +115,7 @@ type event struct {
 	Stage          string
 	StageTimestamp time.Time
 	UserAgent      string
+	User           struct{ Username string }
 	ObjectRef      *struct{ APIGroup, APIVersion, Resource string }
 	Annotations    map[string]string
 }
@@ -125,6 +130,9 @@ func usesIn(lines []string) (out []DeprecatedUse) {
 		var e event
 		if json.Unmarshal([]byte(line), &e) != nil || e.Stage != "ResponseComplete" || e.ObjectRef == nil || e.Annotations[annotationDeprecated] != "true" {
 			continue // the words were part of an object
+		}
+		if e.User.Username == itself {
+			continue
 		}
 		agent := e.UserAgent
 		if len(agent) > maxUserAgent {

@@ -235,6 +235,7 @@ func TestUsesIn(t *testing.T) {
 		use("ResponseComplete", "2026-05-01T12:00:02Z", "kubectl/v1", ``),
 		use("ResponseComplete", "2026-05-01T12:00:02Z", "kubectl/v1", `"x":"\"k8s.io/deprecated\":\"true\""`),
 		use("ResponseComplete", "2026-05-01T12:00:03Z", strings.Repeat("x", 255)+"é", yes),
+		strings.Replace(use("ResponseComplete", "2026-05-01T12:00:02Z", "kube-apiserver/v1", yes), `{`, `{"user":{"username":"system:apiserver"},`, 1),
 		`{"k8s.io/deprecated":"true"`, `{"stage":"ResponseComplete","annotations":{"k8s.io/deprecated":"true"}}`,
 	})
 	want := []DeprecatedUse{
