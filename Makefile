@@ -18,13 +18,15 @@ AGENTS   := emulator/nodeagent/binaries/built
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# What nodes run depends on the sources alone, and a file that is the same is left as it
-# is: then nothing that carries it is compiled again.
+# What nodes run depends on the sources alone, and what is the same is left as it is: then
+# nothing that carries it is compiled again.
 agents: ## The program of real nodes, which ekslocal carries with it (make build makes it)
 	@for arch in amd64 arm64; do \
-		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o bin/agents/$$arch ./cmd/ekslocal-node || exit 1; \
-		gzip -9nc bin/agents/$$arch > bin/agents/$$arch.gz || exit 1; \
-		cmp -s bin/agents/$$arch.gz $(AGENTS)/ekslocal-node-$$arch.gz || mv bin/agents/$$arch.gz $(AGENTS)/ekslocal-node-$$arch.gz || exit 1; \
+		new=bin/agents/$$arch; carried=$(AGENTS)/ekslocal-node-$$arch.gz; \
+		GOOS=linux GOARCH=$$arch CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o $$new ./cmd/ekslocal-node || exit 1; \
+		if ! cmp -s $$new $$new.carried || ! [ -e $$carried ]; then \
+			gzip -9nc $$new > $$carried.new && mv $$carried.new $$carried && cp $$new $$new.carried || exit 1; \
+		fi; \
 	done
 
 build: agents ## Build bin/ekslocal (the first time compiles Kubernetes: minutes on a small machine)

@@ -11,7 +11,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/awsnode"
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/host"
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/identity"
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/plugin"
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
 
@@ -25,14 +30,33 @@ func main() {
 func run(ctx context.Context, args []string) int {
 	name := filepath.Base(args[0])
 	switch name {
-	case "ekslocal-node":
+	case "ekslocal-node", "go-runner": // EKS's manifests start programs through go-runner
 		if len(args) > 1 {
 			return run(ctx, args[1:])
 		}
+	case "aws-cni", "egress-cni":
+		plugin.Main(name)
+		return 0
+	case "aws-vpc-cni":
+		return awsnode.Main(ctx, awsnode.FromEnvironment())
+	case "aws-vpc-cni-init":
+		return awsnode.Init(awsnode.FromEnvironment())
+	case "grpc-health-probe":
+		return awsnode.Probe(ctx, args[1:], os.Stderr, time.Now)
+	case "controller":
+		return awsnode.PolicyAgent(ctx, args[1:], os.Stdout)
+	case "eks-pod-identity-agent":
+		return identity.Main(ctx, args[1:], os.Stderr)
 	case "relay":
 		return relay.Main(ctx, args[1:], os.Stderr)
 	case "logs":
 		return relay.LogsMain(os.Stdin, os.Stdout, os.Stderr)
+	case "host":
+		if err := host.Main(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "ekslocal-node:", err)
+			return 1
+		}
+		return 0
 	}
 	fmt.Fprintf(os.Stderr, "ekslocal-node: %q is no program of a node: this runs on the nodes that ekslocal makes, not by hand\n", name)
 	return 2
