@@ -29,6 +29,8 @@ var banned = []struct{ from, imports, but, why string }{
 	{"emulator/awsid", module + "emulator/", "", "ids are the lowest layer"},
 	{"emulator/fsm", module + "emulator/", "", "lives are data"},
 	{"emulator/timing", module + "emulator/", "", "durations are data"},
+	{"emulator/nodeagent", "k8s.io/", "", "each node holds the agent in memory, and ekslocal carries two of it"},
+	{"emulator/nodeagent", "github.com/aws/", "", "the agent knows nothing: it asks the emulator"},
 	{"api/", "emulator/service/", "", "the contract knows no implementation"},
 	{"fixtures/", "emulator/", "", "data knows no code"},
 	{"emulator/", "k8s.io/kubernetes/", "emulator/controlplane/embedded/child", "only the child's package links Kubernetes: everything else must build and test fast"},

@@ -225,7 +225,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 	e.loops.make = func() *lifecycle.Lifecycle {
 		return lifecycle.New(lifecycle.Config{
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, AutoScaling: e.autoscaling,
-			Addresses: e.pods, Nodes: e.authn, KMS: e.kms, Logs: e.logs,
+			Addresses: e.pods, Nodes: e.authn, KMS: e.kms, Logs: e.logs, PodRoles: e.eksauth,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket, PodEndpoint: e.podEndpoint,
 			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout}, Timing: e.cfg.timing,
 		})

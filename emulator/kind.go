@@ -41,7 +41,7 @@ func (e *Emulator) kindBackend() (*kindbackend.Backend, error) {
 	return kindbackend.New(kindbackend.Config{
 		RunDir: filepath.Join(e.cfg.DataDir, "kind"), NodeImage: e.cfg.KindNodeImage, HostResources: e.cfg.KindNodeResources == "host", Ended: e.machineEnded,
 		Ephemeral: e.cfg.Ephemeral, ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(),
-		Authenticator: e.authn, Admitter: admission{e}, Usage: usage{e}, AWS: &e.aws, Log: e.log, Clock: e.cfg.Clock,
+		Authenticator: e.authn, Admitter: admission{e}, Usage: usage{e}, AWS: &e.aws, Agents: nodeAgents{e}, Log: e.log, Clock: e.cfg.Clock,
 	})
 }
 

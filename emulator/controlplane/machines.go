@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -73,19 +74,29 @@ var ErrNoAgent = errors.New("the node is not known")
 type Sandbox struct {
 	ContainerID string
 	Pod         types.NamespacedName
-	UID         types.UID
+	// UID is empty where the container runtime does not tell it.
+	UID types.UID
+	// IP is what the sandbox has, where that is known.
+	IP netip.Addr
 }
 
-// PodNetwork is what a sandbox gets.
-type PodNetwork struct {
-	IP netip.Addr
+// NodeNetwork says which traffic of pods leaves a node under the node's address.
+type NodeNetwork struct {
 	// Inside are the networks to which a pod's traffic keeps the pod's address: those of
 	// the VPC, and those that AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS adds.
 	Inside []netip.Prefix
 	// ExternalSNAT leaves the pod's address as it is to everywhere.
 	ExternalSNAT bool
-	// MTU of the pod's interface, 0 for the machine's.
-	MTU int
+}
+
+// DaemonStart is a start of aws-node's container, or that it has found the emulator again.
+type DaemonStart struct {
+	// Run tells one start of the container from the next.
+	Run string
+	// Env is the container's environment, which is all of the daemon's settings.
+	Env map[string]string
+	// Sandboxes are those of the node that have a network at this moment.
+	Sandboxes []Sandbox
 }
 
 // DaemonReport is how the address daemon of a node does, for the process that stands
@@ -93,19 +104,32 @@ type PodNetwork struct {
 type DaemonReport struct {
 	// Phase is starting, serving, failed or refused, as dataplane.DaemonPhase has them.
 	Phase string
+	// Reason is why the settings are refused.
+	Reason string
 	// Log is what the daemon has written since the last report.
 	Log string
+	// Network is set in the first report and in those of a change.
+	Network *NodeNetwork
+}
+
+// PodCredentials are what a pod's service account may be.
+type PodCredentials struct {
+	AccessKeyID, SecretAccessKey, Token, AccountID string
+	Expiration                                     time.Time
 }
 
 // NodeAgents answers what runs on real nodes in AWS's place: the CNI plugin and its
-// daemon. A node is named by its instance.
+// daemon, and the pod identity agent. A node is named by its instance.
 type NodeAgents interface {
-	// AddPod gives a sandbox its network, the same again for the same pod. The error's
+	// AddPod gives a sandbox its address, the same again for the same pod. The error's
 	// text is the plugin's word on AWS.
-	AddPod(ctx context.Context, clusterID, instanceID string, s Sandbox) (PodNetwork, error)
+	AddPod(ctx context.Context, clusterID, instanceID string, s Sandbox) (netip.Addr, error)
 	// DelPod gives it back; of a sandbox that has none it does nothing.
 	DelPod(ctx context.Context, clusterID, instanceID string, s Sandbox) error
-	// Daemon is the life of one start of aws-node's container: it reports until ctx
-	// ends, which is when the container does. run tells one start from the next.
-	Daemon(ctx context.Context, clusterID, instanceID, run string, env map[string]string, report func(DaemonReport) error) error
+	// Daemon is the life of one start of aws-node's container, as far as the emulator sees
+	// it: it reports until ctx ends, which is when the container does.
+	Daemon(ctx context.Context, clusterID, instanceID string, start DaemonStart, report func(DaemonReport) error) error
+	// PodCredentials are those of the role that EKS Pod Identity gives to the pod whose
+	// token it is. Its errors are AWS's.
+	PodCredentials(ctx context.Context, clusterID, instanceID, token string) (PodCredentials, error)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // WaitingPod is a pod that its node's CNI gives no address.
@@ -47,6 +48,12 @@ func (f *Fleet) stays(key string) bool {
 	}
 	pod := o.(*corev1.Pod)
 	return pod.DeletionTimestamp == nil && !isTerminal(pod.Status.Phase)
+}
+
+// Stays tells whether a pod is there and not about to end.
+func (f *Fleet) Stays(pod types.NamespacedName, uid types.UID) bool {
+	o, ok, err := f.pods.GetIndexer().GetByKey(pod.String())
+	return err == nil && ok && o.(*corev1.Pod).UID == uid && f.stays(pod.String())
 }
 
 // PodAt is namespace/name of the pod with that address of its own, empty for none.

@@ -52,6 +52,7 @@ func (l *Lifecycle) params(c *ekssvc.Cluster) addons.Params {
 	return addons.Params{
 		ClusterName: *c.Resource.Name, Region: c.Scope.Region, Account: c.Scope.Account, VPCID: aws.ToString(c.Resource.ResourcesVpcConfig.VpcId),
 		ClusterEndpoint: l.Endpoint(c.Port), ServiceCIDR: serviceCIDR(c),
+		NodesAreContainers: c.Backend == ekssvc.BackendKind,
 	}
 }
 
@@ -65,6 +66,9 @@ func (l *Lifecycle) addonObjects(c *ekssvc.Cluster, a *ekssvc.Addon) ([]unstruct
 func (l *Lifecycle) installAddon(ctx context.Context, c *ekssvc.Cluster, a *ekssvc.Addon, rt *runtime) (time.Duration, error) {
 	objs, err := l.addonObjects(c, a)
 	if err != nil {
+		return 0, err
+	}
+	if err := rt.provide(ctx, objs); err != nil {
 		return 0, err
 	}
 	issue, err := applyAddon(ctx, a, rt, objs)
@@ -245,6 +249,9 @@ func (l *Lifecycle) bootstrap(ctx context.Context, c *ekssvc.Cluster, rt *runtim
 			}
 			objs = append(objs, more...)
 		}
+	}
+	if err := rt.provide(ctx, objs); err != nil {
+		return err
 	}
 	objs = slices.Concat(objs, l.apiEndpoints(c), vpcResourceWebhooks(), []unstructured.Unstructured{podIdentityWebhook()})
 	return rt.applier.apply(ctx, objs, true)

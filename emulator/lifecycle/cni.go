@@ -239,6 +239,15 @@ func (c *cni) poolChanged(instanceID string) {
 	name := d.node.Name
 	c.mu.Unlock()
 	c.rt.fleet.DaemonChanged(name)
+	c.rt.agents.changed(instanceID)
+}
+
+// serves tells whether an instance's daemon answers its plugin.
+func (c *cni) serves(instanceID string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d := c.nodes[instanceID]
+	return d != nil && d.state.Phase == dataplane.DaemonServing
 }
 
 // node is the cluster's Node, an empty one if there is none.

@@ -95,7 +95,7 @@ func newCNIFixture(t *testing.T) *cniFixture {
 		client: client, applier: &applier{dyn: dyn}, life: life, nodes: informers.NewSharedInformerFactory(client, 0).Core().V1().Nodes().Informer(),
 		fleet: dataplane.NewFleet(dataplane.Config{}),
 	}
-	rt.cni = newCNI(l, rt)
+	rt.cni, rt.agents = newCNI(l, rt), newAgents(l, rt)
 	f := &cniFixture{rt.cni, t, p, dataplane.Node{Name: "node", InstanceID: "i-1", MaxPods: 29}}
 	f.setNode(nil)
 	return f

@@ -10,8 +10,12 @@ import (
 )
 
 // apiEndpoints are the endpoints of the service default/kubernetes: the addresses
-// of the control plane's interfaces, as on EKS.
+// of the control plane's interfaces, as on EKS. Of a kind cluster they are the API
+// server's own affair: real pods go there.
 func (l *Lifecycle) apiEndpoints(c *ekssvc.Cluster) []unstructured.Unstructured {
+	if c.Backend == ekssvc.BackendKind {
+		return nil
+	}
 	var legacy, slice []any
 	for _, id := range c.Interfaces {
 		ni := ec2svc.NetworkInterfaces.Get(l.Store, c.Scope, id)

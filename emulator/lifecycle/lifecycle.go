@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/eksauth"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"k8s.io/utils/clock"
 
@@ -82,14 +83,19 @@ type Addresses interface {
 	Forget(instanceID string)
 }
 
+// PodRoles gives pods the roles of EKS Pod Identity; *eksauth.Service satisfies it.
+type PodRoles interface {
+	AssumeRoleForPodIdentity(context.Context, *eksauth.AssumeRoleForPodIdentityInput, ...func(*eksauth.Options)) (*eksauth.AssumeRoleForPodIdentityOutput, error)
+}
+
 // NodeIdentity tells whether an instance role may join a cluster as a node: it
 // must map to group system:nodes by access entry or aws-auth, as on EKS.
 type NodeIdentity interface {
 	MayJoin(ctx context.Context, clusterID, instanceProfileRoleARN string) bool
 }
 
-// Config is what the reconcilers work with. All fields but Patience, Timing, KMS and
-// Logs are required.
+// Config is what the reconcilers work with. All fields but Patience, Timing, KMS, Logs
+// and PodRoles are required.
 type Config struct {
 	Store   *store.Store
 	Clock   clock.WithTicker
@@ -100,6 +106,8 @@ type Config struct {
 	// KMS nil leaves encryption keys alone, Logs nil delivers none.
 	KMS  KMS
 	Logs Logs
+	// PodRoles nil: real nodes' pods get none.
+	PodRoles PodRoles
 	// AutoScaling has the groups behind node groups.
 	AutoScaling AutoScaling
 	// Nodes decides who may join as a node.

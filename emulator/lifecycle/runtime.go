@@ -40,6 +40,7 @@ type runtime struct {
 	fleet   *dataplane.Fleet
 	cni     *cni
 	podENIs *podENIs
+	agents  *agents // of real nodes
 	hosted  *hosted // the cluster's nodes are real machines; nil: they are the fleet's
 	// ipv6: pods and services have IPv6 addresses, and no others.
 	ipv6 bool
@@ -146,7 +147,7 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 		backend: c.Backend, ipv6: ekssvc.IsIPv6(c),
 	}
 	rt.life, rt.cancel = context.WithCancel(asNode(context.Background(), c.Scope))
-	rt.cni = newCNI(l, rt)
+	rt.cni, rt.agents = newCNI(l, rt), newAgents(l, rt)
 	if rt.hosted, err = l.newHosted(c); err != nil {
 		return nil, err
 	}

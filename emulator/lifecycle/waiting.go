@@ -13,7 +13,8 @@ func (l *Lifecycle) Waiting(clusterID string) []dataplane.WaitingPod {
 	if rt == nil {
 		return nil
 	}
-	return rt.fleet.Waiting()
+	// One of the two: a cluster's nodes are simulated or real.
+	return append(rt.fleet.Waiting(), rt.agents.list(rt.fleet.Stays)...)
 }
 
 // PodAt is namespace/name of the running cluster's pod with an address of its own,

@@ -280,7 +280,7 @@ func TestRelay(t *testing.T) {
 
 	old := client("old-tool/v1")
 	for range 3 {
-		if _, err := old.CoreV1().Endpoints("default").List(t.Context(), metav1.ListOptions{}); err != nil { //nolint:staticcheck // deprecated: that is what for
+		if _, err := old.CoreV1().Endpoints("default").List(t.Context(), metav1.ListOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestRelay(t *testing.T) {
 		docker(t, how, node)
 		within(t, 2*time.Minute, "the webhook answers after docker "+how, labelled(c))
 		agent := "after-" + how
-		if _, err := client(agent).CoreV1().Endpoints("default").List(t.Context(), metav1.ListOptions{}); err != nil { //nolint:staticcheck // deprecated
+		if _, err := client(agent).CoreV1().Endpoints("default").List(t.Context(), metav1.ListOptions{}); err != nil {
 			t.Error(err)
 		}
 		within(t, 30*time.Second, "the audit log goes on after docker "+how, read(controlplane.LogAudit, `"userAgent":"`+agent+`"`))
@@ -307,7 +307,7 @@ func TestRelay(t *testing.T) {
 		}
 	}
 	within(t, 30*time.Second, "the API server's log has its restarts", func(ctx context.Context) error {
-		if err := read(controlplane.LogAPI, "no such line")(ctx); strings.Count(strings.Join(lines[controlplane.LogAPI], "\n"), "Serving securely on") != 3 {
+		if err := read(controlplane.LogAPI, "no such line")(ctx); strings.Count(strings.Join(lines[controlplane.LogAPI], "\n"), "Serving securely on") < 3 {
 			return err
 		}
 		return nil

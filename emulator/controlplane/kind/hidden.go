@@ -23,14 +23,14 @@ func (p *plane) hide(ctx context.Context) error {
 	if err := engine.putAs(ctx, node, files{"/etc/systemd/system/kubelet.service.d/21-standalone.conf": []byte(standalone)}, 0o644); err != nil {
 		return err
 	}
-	raw, err := engine.get(ctx, node, kubeletConfig)
+	raw, err := engine.get(ctx, node, kubeletSettings)
 	if err != nil {
 		return err
 	}
 	if raw, err = alone(raw); err != nil {
-		return fmt.Errorf("%s: %w", kubeletConfig, err)
+		return fmt.Errorf("%s: %w", kubeletSettings, err)
 	}
-	if err := engine.put(ctx, node, files{kubeletConfig: raw}); err != nil {
+	if err := engine.put(ctx, node, files{kubeletSettings: raw}); err != nil {
 		return err
 	}
 	const script = "export KUBECONFIG=/etc/kubernetes/admin.conf; systemctl daemon-reload && systemctl restart kubelet && " +
@@ -41,7 +41,7 @@ func (p *plane) hide(ctx context.Context) error {
 	return nil
 }
 
-const kubeletConfig = "/var/lib/kubelet/config.yaml"
+const kubeletSettings = "/var/lib/kubelet/config.yaml"
 
 // alone makes a kubelet's configuration one for a kubelet without an API server.
 func alone(config []byte) ([]byte, error) {

@@ -101,6 +101,9 @@ func (p *plane) makeMachine(ctx context.Context, m controlplane.Machine) (err er
 	if err := p.attach(ctx, &container{Name: name}, m); err != nil {
 		return err
 	}
+	if err := engine.copyInto(ctx, name, runtimeFiles()); err != nil {
+		return err
+	}
 	if _, err := engine.run(ctx, nil, "start", name); err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ type Config struct {
 	Usage controlplane.UsageRecorder
 	// AWS answers AWS's clients in containers; nil: they are told that there is nothing.
 	AWS http.Handler
+	// Agents answers the agents of real nodes; nil: they fail.
+	Agents controlplane.NodeAgents
 
 	Log   *slog.Logger
 	Clock clock.WithTicker

@@ -2,28 +2,18 @@ package kind
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
-	"log/slog"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	admissionv1 "k8s.io/api/admission/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/yaml"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/conformance"
-	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
 
 func TestClusterConfig(t *testing.T) {
@@ -170,221 +160,6 @@ func TestEdited(t *testing.T) {
 	}
 	if _, err := edited([]byte("kind: Pod\n"), "new", nil); err == nil {
 		t.Error("a manifest without metadata was taken")
-	}
-}
-
-// table is an Authenticator of a few answers.
-type table struct {
-	controlplane.Authenticator
-	asked *controlplane.Attributes
-}
-
-func (a table) Authenticate(_ context.Context, id, token string) (controlplane.Identity, bool, error) {
-	switch token {
-	case "ours":
-		return controlplane.Identity{Username: "arn:aws:iam::1:user/" + id, Groups: []string{"g"}, Extra: map[string][]string{"arn": {"a"}}}, true, nil
-	case "denied":
-		return controlplane.Identity{}, false, &controlplane.Denied{Reason: "ARN is not mapped"}
-	case "broken":
-		return controlplane.Identity{}, false, errors.New("the store is gone")
-	}
-	return controlplane.Identity{}, false, nil
-}
-
-func (a table) Authorize(_ context.Context, _ string, q controlplane.Attributes) (bool, string, error) {
-	*a.asked = q
-	return q.Verb == "get", "a policy", nil
-}
-
-func ask(t *testing.T, h http.Handler, path string, question, answer any) int {
-	t.Helper()
-	b, err := json.Marshal(question)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(b))
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	if w.Code == http.StatusOK {
-		if err := json.Unmarshal(w.Body.Bytes(), answer); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return w.Code
-}
-
-// newQuestions are of two control planes.
-func newQuestions(t *testing.T, cfg Config) *questions {
-	t.Helper()
-	cfg.RunDir, cfg.Log, cfg.Clock = t.TempDir(), slog.New(slog.DiscardHandler), clock.RealClock{}
-	q := &questions{cfg: cfg, advertise: "192.0.2.1:4567", server: &http.Server{}, askers: map[string]*asker{}}
-	for id, secret := range map[string]string{"one": "secret", "two": "other"} {
-		if err := os.Mkdir(filepath.Join(cfg.RunDir, id), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := q.answer(id, secret); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Cleanup(func() {
-		if err := q.close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return q
-}
-
-func TestQuestions(t *testing.T) {
-	var asked controlplane.Attributes
-	q := newQuestions(t, Config{Authenticator: table{asked: &asked}})
-	h := q.handler()
-	for _, c := range []struct {
-		token, id, secret string
-		code              int
-		user              string
-	}{
-		{"ours", "one", "secret", 200, "arn:aws:iam::1:user/one"},
-		{"ours", "two", "other", 200, "arn:aws:iam::1:user/two"},
-		{"theirs", "one", "secret", 200, ""},
-		{"denied", "one", "secret", 200, ""},
-		{"broken", "one", "secret", 500, ""},
-		{"ours", "one", "other", 403, ""},
-		{"ours", "one", "", 403, ""},
-		{"ours", "three", "", 403, ""},
-	} {
-		var got authenticationv1.TokenReview
-		in := authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: c.token}}
-		code := ask(t, h, "/clusters/"+c.id+"/"+c.secret+"/authenticate", in, &got)
-		if code != c.code || got.Status.User.Username != c.user || got.Status.Authenticated != (c.user != "") {
-			t.Errorf("%+v: %d, %+v", c, code, got.Status)
-		}
-	}
-
-	for _, c := range []struct {
-		spec authorizationv1.SubjectAccessReviewSpec
-		want controlplane.Attributes
-		ok   bool
-	}{
-		{authorizationv1.SubjectAccessReviewSpec{User: "u", Groups: []string{"g"}, Extra: map[string]authorizationv1.ExtraValue{"k": {"v"}},
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Group: "apps", Resource: "deployments", Subresource: "scale", Namespace: "n", Name: "d"}},
-			controlplane.Attributes{Username: "u", Groups: []string{"g"}, Extra: map[string][]string{"k": {"v"}},
-				Verb: "get", APIGroup: "apps", Resource: "deployments", Subresource: "scale", Namespace: "n", Name: "d"}, true},
-		{authorizationv1.SubjectAccessReviewSpec{User: "u", NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "post", Path: "/version"}},
-			controlplane.Attributes{Username: "u", Verb: "post", Path: "/version"}, false},
-	} {
-		var got authorizationv1.SubjectAccessReview
-		if code := ask(t, h, "/clusters/one/secret/authorize", authorizationv1.SubjectAccessReview{Spec: c.spec}, &got); code != 200 {
-			t.Fatalf("status %d", code)
-		}
-		if d := cmp.Diff(c.want, asked); d != "" {
-			t.Error(d)
-		}
-		if got.Status.Allowed != c.ok || got.Status.Denied || !c.ok && got.Status.Reason != "" {
-			t.Errorf("%+v: %+v", c.spec, got.Status)
-		}
-	}
-
-	log, err := os.ReadFile(authenticatorLog(q.cfg, "one"))
-	if err != nil || !strings.Contains(string(log), `level=warning msg="access denied" client="127.0.0.1:0" error="ARN is not mapped"`) {
-		t.Errorf("the authenticator's log is %s, %v", log, err)
-	}
-	q.forget("one")
-	if code := ask(t, h, "/clusters/one/secret/authenticate", authenticationv1.TokenReview{}, nil); code != http.StatusForbidden {
-		t.Errorf("a control plane that was deleted is answered with %d", code)
-	}
-}
-
-// plugin is an Admitter and a UsageRecorder.
-type plugin struct {
-	reviewed []string
-	uses     []controlplane.DeprecatedUse
-}
-
-func (p *plugin) Admit(_ context.Context, id, path string, r *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
-	if path == "no/such" {
-		return nil, errors.New("there is no webhook")
-	}
-	p.reviewed = append(p.reviewed, id+" "+path)
-	return &admissionv1.AdmissionResponse{UID: r.UID, Allowed: true}, nil
-}
-
-func (p *plugin) RecordDeprecated(_ context.Context, id string, uses []controlplane.DeprecatedUse) error {
-	if id != "one" {
-		return errors.New("the store is gone")
-	}
-	p.uses = append(p.uses, uses...)
-	return nil
-}
-
-func TestRelayed(t *testing.T) {
-	p := &plugin{}
-	h := newQuestions(t, Config{Authenticator: table{}, Admitter: p, Usage: p}).handler()
-	review := admissionv1.AdmissionReview{Request: &admissionv1.AdmissionRequest{UID: "u"}}
-	for _, c := range []struct {
-		path     string
-		question any
-		code     int
-	}{
-		{"/clusters/one/secret/admit/mutate-v1-pod", review, 200},
-		{"/clusters/one/secret/admit/a/b", review, 200},
-		{"/clusters/one/secret/admit/no/such", review, 500},
-		{"/clusters/one/secret/admit/mutate-v1-pod", admissionv1.AdmissionReview{}, 400},
-		{"/clusters/one/other/admit/mutate-v1-pod", review, 403},
-		{"/clusters/one/other/deprecated", []relay.DeprecatedUse{{}}, 403},
-		{"/clusters/two/other/deprecated", []relay.DeprecatedUse{{}}, 500},
-		{"/clusters/one/secret/deprecated", []relay.DeprecatedUse{{Version: "v1", Resource: "endpoints", Count: 2}}, 200},
-		{"/clusters/one/secret/deprecated", "nonsense", 400},
-		{"/clusters/one/secret/no-such-question", review, 404},
-	} {
-		var answer any
-		if code := ask(t, h, c.path, c.question, &answer); code != c.code {
-			t.Errorf("%s: %d, want %d", c.path, code, c.code)
-		}
-	}
-	if d := cmp.Diff([]string{"one mutate-v1-pod", "one a/b"}, p.reviewed); d != "" {
-		t.Error(d)
-	}
-	if d := cmp.Diff([]controlplane.DeprecatedUse{{Version: "v1", Resource: "endpoints", Count: 2}}, p.uses); d != "" {
-		t.Error(d)
-	}
-}
-
-// TestInNetwork: AWS's APIs are for containers, the emulator's own are not, and signed
-// requests to paths like those of control planes are EKS's.
-func TestInNetwork(t *testing.T) {
-	aws := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
-	h := newQuestions(t, Config{Authenticator: table{}, AWS: aws}).handler()
-	nothing := newQuestions(t, Config{Authenticator: table{}}).handler()
-	for _, c := range []struct {
-		method, path string
-		signed       bool
-		code         int
-	}{
-		{http.MethodPost, "/", true, http.StatusTeapot},
-		{http.MethodPost, "/", false, http.StatusTeapot}, // AssumeRoleWithWebIdentity
-		{http.MethodGet, "/clusters", true, http.StatusTeapot},
-		{http.MethodPost, "/clusters/one/secret/authenticate", true, http.StatusTeapot},
-		{http.MethodGet, "/clusters/dev/node-groups/workers", true, http.StatusTeapot},
-		{http.MethodGet, "/oidc/ID/keys", false, http.StatusTeapot},
-		{http.MethodGet, "/_ekslocal/status", false, http.StatusNotFound},
-		{http.MethodPost, "/_ekslocal/reset", false, http.StatusNotFound},
-		{http.MethodGet, "/metrics", false, http.StatusNotFound},
-		{http.MethodPost, "/clusters/one/wrong/authenticate", false, http.StatusForbidden},
-		{http.MethodGet, "/clusters/one/secret/authenticate", false, http.StatusNotFound},
-	} {
-		r := httptest.NewRequest(c.method, c.path, nil)
-		if c.signed {
-			r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260501/us-east-1/eks/aws4_request")
-		}
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if w.Code != c.code {
-			t.Errorf("%s %s: %d, want %d", c.method, c.path, w.Code, c.code)
-		}
-		w = httptest.NewRecorder()
-		if nothing.ServeHTTP(w, r); w.Code == http.StatusTeapot {
-			t.Errorf("%s %s is answered without AWS", c.method, c.path)
-		}
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 
 // Files of a kubelet that depend on the cluster's authorities.
 const (
-	kubeletConf = "/etc/kubernetes/kubelet.conf"
+	kubeletConf   = "/etc/kubernetes/kubelet.conf"
 	kubeletClient = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 )
 

@@ -55,7 +55,7 @@ func networkFiles(n *network, vpc controlplane.VPC, own netip.Addr) (files, erro
 	env := fmt.Sprintf("SUBNET=%s\nADDRESS=%s\nCIDRS=%q\n", subnets[0], address, strings.Join(cidrs, " "))
 	return files{
 		scriptFile: networkScript, networkFile: []byte(env),
-		"/etc/systemd/system/ekslocal-network.service":           []byte(networkUnit),
+		"/etc/systemd/system/ekslocal-network.service":          []byte(networkUnit),
 		"/etc/systemd/system/kubelet.service.d/20-network.conf": []byte(kubeletDropIn),
 	}, nil
 }

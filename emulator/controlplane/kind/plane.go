@@ -23,8 +23,9 @@ type plane struct {
 	b  *Backend
 	id string
 
-	work sync.Mutex // held by whoever changes the control plane
-	logs logReader
+	work      sync.Mutex // held by whoever changes the control plane
+	providing sync.Mutex // held by whoever changes the nodes' images
+	logs      logReader
 
 	mu      sync.Mutex
 	running bool // it was seen ready, and nothing has stopped it since

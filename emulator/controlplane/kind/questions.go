@@ -36,6 +36,8 @@ func (a address) url(question string) string { return a.base + "/" + question }
 // the address too; and AWS's clients everywhere else.
 type questions struct {
 	cfg       Config
+	life      context.Context // ends when no more are answered
+	end       context.CancelFunc
 	server    *http.Server
 	advertise string // host:port
 
@@ -80,6 +82,7 @@ func listenForQuestions(ctx context.Context, cfg Config, e engine) (*questions, 
 		host = w.advertise
 	}
 	q := &questions{cfg: cfg, advertise: net.JoinHostPort(host, port), askers: map[string]*asker{}}
+	q.life, q.end = context.WithCancel(context.Background())
 	q.server = &http.Server{
 		Handler: q.handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 10 * time.Minute, // longer than clients'
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
@@ -94,6 +97,7 @@ func listenForQuestions(ctx context.Context, cfg Config, e engine) (*questions, 
 }
 
 func (q *questions) close() error {
+	q.end()
 	err := q.server.Close()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -133,6 +137,17 @@ func (q *questions) forget(id string) {
 	}
 }
 
+// secret is a control plane's.
+func (q *questions) secret(id string) (string, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	a := q.askers[id]
+	if a == nil {
+		return "", false
+	}
+	return a.secret, true
+}
+
 func (q *questions) asker(id, secret string) *asker {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -155,6 +170,10 @@ func (q *questions) handler() http.Handler {
 		"authenticate": q.authenticate, "authorize": q.authorize, "admit": q.admit, "deprecated": q.deprecated,
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if fromNode(r.URL.Path) && !signed(r) {
+			q.node(w, r)
+			return
+		}
 		parts := strings.SplitN(r.URL.Path, "/", 5) // "", clusters, id, secret, question and more
 		if len(parts) < 5 || parts[1] != "clusters" || signed(r) {
 			q.aws(w, r)

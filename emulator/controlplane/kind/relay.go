@@ -5,12 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
-	"github.com/ekslocal/ekslocal/emulator/nodeagent/binaries"
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/protocol"
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
 
@@ -34,7 +32,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 TimeoutStartSec=10
-ExecStart=` + agentPath + ` relay ` + relayConfig + `
+ExecStart=` + protocol.Program + ` relay ` + relayConfig + `
 Restart=always
 RestartSec=1
 [Install]
@@ -49,57 +47,36 @@ func relayFile(ask address) ([]byte, error) {
 	})
 }
 
-// relaySum tells one relay from another.
-func relaySum(agent []byte) string {
-	h := sha256.New()
-	h.Write(agent)
-	h.Write([]byte(relayService))
-	return hex.EncodeToString(h.Sum(nil))
+// relaySum tells one relay from another, by the sum of its program.
+func relaySum(program string) string {
+	sum := sha256.Sum256([]byte(program + relayService))
+	return hex.EncodeToString(sum[:])
 }
 
 // haveRelay makes the relay run that this emulator brings, if it is not the one that was
 // installed. The API server goes on without it, as webhooks that fail let objects
 // through.
 func (p *plane) haveRelay(ctx context.Context, r *record) error {
-	node := nodeName(p.id)
-	agent, err := p.b.engine.agent(ctx, node)
+	engine, node := p.b.engine, nodeName(p.id)
+	program, sum, err := p.agent(ctx, node)
 	if err != nil {
 		return err
 	}
-	if r.Relay == relaySum(agent) {
+	if program == nil && r.Relay == relaySum(sum) {
 		return nil
 	}
-	engine := p.b.engine
-	err = errors.Join(
-		engine.putAs(ctx, node, files{agentPath: agent}, 0o755),
-		engine.putAs(ctx, node, files{"/etc/systemd/system/" + relayUnit: []byte(relayService)}, 0o644),
-	)
-	if err != nil {
+	if program != nil {
+		if err := engine.putAs(ctx, node, files{protocol.Program: program}, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := engine.putAs(ctx, node, files{agentSum: []byte(sum + "\n"), "/etc/systemd/system/" + relayUnit: []byte(relayService)}, 0o644); err != nil {
 		return err
 	}
 	const script = "systemctl daemon-reload && systemctl enable -q " + relayUnit + " && systemctl restart " + relayUnit
 	if _, err := engine.run(ctx, nil, "exec", node, "sh", "-c", script); err != nil {
 		return fmt.Errorf("starting the relay: %w", err)
 	}
-	r.Relay = relaySum(agent)
+	r.Relay = relaySum(sum)
 	return nil
-}
-
-// agentPath is where the agent is in nodes.
-const agentPath = "/opt/ekslocal/ekslocal-node"
-
-// agent is the program that runs in nodes, for the node's architecture.
-func (e engine) agent(ctx context.Context, node string) ([]byte, error) {
-	machine, err := e.run(ctx, nil, "exec", node, "uname", "-m")
-	if err != nil {
-		return nil, err
-	}
-	arch := strings.TrimSpace(machine)
-	switch arch {
-	case "x86_64":
-		arch = "amd64"
-	case "aarch64":
-		arch = "arm64"
-	}
-	return binaries.Agent(arch)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
 	"github.com/ekslocal/ekslocal/emulator/controlplane/logfile"
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/protocol"
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
 
@@ -47,15 +48,17 @@ func (b *Backend) Tail(ctx context.Context, id string, s controlplane.LogStream,
 	}
 	q := source(s)
 	q.Position = position
-	t := &tail{logs: p.logs.open(b, nodeName(id)), q: q}
+	t := &tail{id: id, logs: p.logs.open(b, nodeName(id)), q: q}
 	if _, err := t.ask(ctx, 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("log %s: %w", s, err), t.Close())
+		_ = t.Close() // which cannot fail
+		return nil, fmt.Errorf("log %s: %w", s, err)
 	}
 	return t, nil
 }
 
 // tail is one log in a container.
 type tail struct {
+	id   string
 	logs *logReader
 	q    relay.LogQuestion
 }
@@ -71,6 +74,9 @@ func (t *tail) ask(ctx context.Context, limit int) ([]string, error) {
 	q.Limit = limit
 	a, err := t.logs.ask(ctx, q)
 	if err != nil {
+		if c, e := t.logs.engine.inspect(ctx, nodeName(t.id)); e == nil && (c == nil || !c.State.Running) {
+			err = fmt.Errorf("%w: %s", controlplane.ErrNotFound, t.id) // it is being started again, or removed
+		}
 		return nil, err
 	}
 	t.q.Position = a.Position
@@ -129,7 +135,7 @@ func (r *logReader) end() {
 }
 
 func (r *logReader) start() error {
-	cmd := osexec.Command("docker", "exec", "-i", r.node, agentPath, "logs")
+	cmd := osexec.Command("docker", "exec", "-i", r.node, protocol.Program, "logs")
 	// A group of its own: the terminal's Ctrl-C is for the emulator, which delivers what
 	// is there before it ends.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -163,10 +169,13 @@ func (r *logReader) ask(ctx context.Context, q relay.LogQuestion) (relay.LogAnsw
 	defer stop()
 	var a relay.LogAnswer
 	err := json.NewEncoder(r.in).Encode(q)
-	if err == nil {
+	if err == nil || errors.Is(err, syscall.EPIPE) { // then it has said why it ended
 		err = r.out.Decode(&a)
 	}
 	if err != nil {
+		if said, e := io.ReadAll(io.LimitReader(r.out.Buffered(), 200)); e == nil && len(said) > 0 {
+			err = fmt.Errorf("%w: %q", err, said)
+		}
 		r.end()
 		return a, fmt.Errorf("reading logs of %s: %w", r.node, errors.Join(ctx.Err(), err))
 	}

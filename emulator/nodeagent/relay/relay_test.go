@@ -375,3 +375,15 @@ func TestServeLogs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func FuzzUsesIn(f *testing.F) {
+	f.Add(use("ResponseComplete", "2026-05-01T12:00:01Z", "kubectl", `"k8s.io/deprecated":"true"`))
+	f.Add(`{"k8s.io/deprecated":"true","annotations":[]}`)
+	f.Fuzz(func(t *testing.T, line string) {
+		for _, u := range usesIn([]string{line, line}) {
+			if u.Count != 2 || len(u.UserAgent) > maxUserAgent {
+				t.Errorf("%+v", u)
+			}
+		}
+	})
+}

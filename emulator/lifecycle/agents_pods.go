@@ -1,0 +1,296 @@
+package lifecycle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/dataplane"
+	"github.com/ekslocal/ekslocal/emulator/podeni"
+)
+
+// adopt takes back, before any address is given, those that pods have: sandboxes that the
+// node still has, whether or not the API server was told of their address, and pods that
+// show one, whose sandbox may be made anew.
+func (a *agents) adopt(ctx context.Context, node dataplane.Node, sandboxes []controlplane.Sandbox) error {
+	pods, err := a.podsOn(ctx, node.Name)
+	if err != nil {
+		return fmt.Errorf("pods of %s: %w", node.Name, err)
+	}
+	known := map[types.UID]*lease{}
+	for _, s := range sandboxes {
+		uid := s.UID
+		if uid == "" {
+			uid = uidOf(pods, s.Pod)
+		}
+		if uid != "" && s.IP.IsValid() {
+			known[uid] = &lease{instance: node.InstanceID, container: s.ContainerID, pod: s.Pod, ip: s.IP}
+		}
+	}
+	for uid, pod := range pods {
+		ip, err := netip.ParseAddr(pod.Status.PodIP)
+		if known[uid] == nil && err == nil && !pod.Spec.HostNetwork && !finished(pod) && podeni.Wants(pod) == 0 {
+			known[uid] = &lease{instance: node.InstanceID, pod: keyOfPod(pod), ip: ip}
+		}
+	}
+	for uid, h := range known {
+		ip, err := a.l.Addresses.Assign(ctx, node.InstanceID, uid, h.pod, h.ip)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil || ip != h.ip:
+			a.l.Log.Warn("pod lost its address", "pod", h.pod, "address", h.ip, "error", err)
+			a.l.Addresses.Release(ctx, node.InstanceID, uid)
+			delete(known, uid)
+		}
+	}
+	a.mu.Lock()
+	var gone []types.UID
+	for uid, h := range a.held {
+		// A pod that lives keeps its own: a sandbox may come to be at this moment.
+		if pod := pods[uid]; h.instance == node.InstanceID && known[uid] == nil && (pod == nil || finished(pod)) {
+			gone = append(gone, uid)
+			delete(a.held, uid)
+		}
+	}
+	for uid, h := range known {
+		a.held[uid] = h
+	}
+	a.mu.Unlock()
+	// Their sandboxes ended while the agent could not say so.
+	for _, uid := range gone {
+		a.l.Addresses.Release(ctx, node.InstanceID, uid)
+	}
+	return nil
+}
+
+func keyOfPod(p *corev1.Pod) types.NamespacedName {
+	return types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
+}
+
+func uidOf(pods map[types.UID]*corev1.Pod, name types.NamespacedName) types.UID {
+	for uid, p := range pods {
+		if keyOfPod(p) == name {
+			return uid
+		}
+	}
+	return ""
+}
+
+// podsOn asks the API server itself: what a watch says may be old.
+func (a *agents) podsOn(ctx context.Context, node string) (map[types.UID]*corev1.Pod, error) {
+	list, err := a.rt.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[types.UID]*corev1.Pod, len(list.Items))
+	for i := range list.Items {
+		out[list.Items[i].UID] = &list.Items[i]
+	}
+	return out, nil
+}
+
+// sweep gives back the addresses of pods that the API server has not known for a while:
+// the word that their sandbox ended got lost.
+func (a *agents) sweep(ctx context.Context, node dataplane.Node) error {
+	pods, err := a.podsOn(ctx, node.Name)
+	if err != nil {
+		return err
+	}
+	now := a.l.Clock.Now()
+	var gone []types.UID
+	a.mu.Lock()
+	for uid, h := range a.held {
+		switch {
+		case h.instance != node.InstanceID:
+		case pods[uid] != nil:
+			h.missing = time.Time{}
+		case h.missing.IsZero():
+			h.missing = now
+		case now.Sub(h.missing) >= missingLimit:
+			gone = append(gone, uid)
+			delete(a.held, uid)
+		}
+	}
+	for uid, w := range a.waiting {
+		if w.InstanceID == node.InstanceID && (pods[uid] == nil || finished(pods[uid]) || pods[uid].DeletionTimestamp != nil) {
+			delete(a.waiting, uid)
+		}
+	}
+	a.mu.Unlock()
+	for _, uid := range gone {
+		a.l.Addresses.Release(ctx, node.InstanceID, uid)
+	}
+	return nil
+}
+
+// unreachable is what the plugin says while no daemon serves on a node.
+func (a *agents) unreachable(instanceID string) error {
+	a.mu.Lock()
+	at := cmp.Or(a.address[instanceID], "tcp 127.0.0.1:50051")
+	a.mu.Unlock()
+	return errors.New("Error received from AddNetwork gRPC call: rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial " + at + ": connect: connection refused\"") //nolint:staticcheck // gRPC's words
+}
+
+// AddPod implements controlplane.NodeAgents.
+func (l *Lifecycle) AddPod(ctx context.Context, clusterID, instanceID string, s controlplane.Sandbox) (netip.Addr, error) {
+	a, err := l.agentsOf(clusterID)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	node, _, err := a.instanceNode(instanceID)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return a.add(asNode(ctx, a.rt.scope), node, s)
+}
+
+// add gives a sandbox its address, or notes that its pod waits.
+func (a *agents) add(ctx context.Context, node dataplane.Node, s controlplane.Sandbox) (netip.Addr, error) {
+	pod, err := a.rt.client.CoreV1().Pods(s.Pod.Namespace).Get(ctx, s.Pod.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && s.UID != "" && pod.UID != s.UID:
+		return netip.Addr{}, fmt.Errorf("pod %s has been deleted", s.Pod)
+	case err != nil:
+		return netip.Addr{}, fmt.Errorf("pod %s: %w", s.Pod, err)
+	case podeni.Wants(pod) > 0:
+		return netip.Addr{}, fmt.Errorf("pod %s wants a branch network interface (security groups for pods), which ekslocal's real nodes do not have: take a cluster of the embedded backend", s.Pod)
+	}
+	s.UID = pod.UID
+	ip, err := a.assign(ctx, node, pod, s)
+	if err != nil {
+		a.starve(node, pod, s, err)
+	}
+	return ip, err
+}
+
+// assign gives the sandbox its address, unless the node's daemon does not serve.
+func (a *agents) assign(ctx context.Context, node dataplane.Node, pod *corev1.Pod, s controlplane.Sandbox) (netip.Addr, error) {
+	if !a.serves(node.InstanceID) {
+		return netip.Addr{}, a.unreachable(node.InstanceID)
+	}
+	prefer, _ := netip.ParseAddr(pod.Status.PodIP) // a pod that is new shows none
+	ip, err := a.l.Addresses.Assign(ctx, node.InstanceID, s.UID, s.Pod, prefer)
+	if err != nil {
+		return ip, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held[s.UID] = &lease{instance: node.InstanceID, container: s.ContainerID, pod: s.Pod, ip: ip}
+	delete(a.waiting, s.UID)
+	return ip, nil
+}
+
+// serves tells whether a node's daemon answers its plugin.
+func (a *agents) serves(instanceID string) bool {
+	a.mu.Lock()
+	me := a.nodes[instanceID]
+	open := me != nil && me.serving
+	a.mu.Unlock()
+	return open && a.rt.cni.serves(instanceID)
+}
+
+// starve notes a pod that got no address. The kubelet tries again after its own backoff.
+func (a *agents) starve(node dataplane.Node, pod *corev1.Pod, s controlplane.Sandbox, err error) {
+	now := a.l.Clock.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := &dataplane.WaitingPod{
+		Namespace: pod.Namespace, Name: pod.Name, Node: node.Name, InstanceID: node.InstanceID, Since: now, RetryAt: now.Add(kubeletRetry),
+		Message: fmt.Sprintf("Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox %q: plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: %s",
+			s.ContainerID, err),
+	}
+	if was := a.waiting[pod.UID]; was != nil {
+		w.Since = was.Since
+	}
+	a.waiting[pod.UID] = w
+}
+
+// kubeletRetry is about when a kubelet makes a sandbox anew: ten seconds and up to half
+// as much again.
+const kubeletRetry = 12 * time.Second
+
+// list returns the pods that wait, by namespace and name. stays drops those that need no
+// address any more.
+func (a *agents) list(stays func(types.NamespacedName, types.UID) bool) []dataplane.WaitingPod {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []dataplane.WaitingPod
+	for uid, w := range a.waiting {
+		if stays(types.NamespacedName{Namespace: w.Namespace, Name: w.Name}, uid) {
+			out = append(out, *w)
+		}
+	}
+	slices.SortFunc(out, func(x, y dataplane.WaitingPod) int {
+		return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name))
+	})
+	return out
+}
+
+// DelPod implements controlplane.NodeAgents. A sandbox that was replaced ends after the
+// pod has another one, and must not take that one's address along.
+func (l *Lifecycle) DelPod(ctx context.Context, clusterID, instanceID string, s controlplane.Sandbox) error {
+	a, err := l.agentsOf(clusterID)
+	if err != nil {
+		return err
+	}
+	uid, known := a.release(instanceID, s)
+	if uid == "" {
+		return nil
+	}
+	if !known {
+		// Its sandbox is from before the emulator started. While there is a pod, an
+		// address that shows there stays its own; without, the sweep finds it too.
+		pod, err := a.rt.client.CoreV1().Pods(s.Pod.Namespace).Get(ctx, s.Pod.Name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("pod %s: %w", s.Pod, err)
+		}
+		if err == nil && pod.UID == uid && !finished(pod) && pod.DeletionTimestamp == nil {
+			return nil
+		}
+		a.drop(uid)
+	}
+	a.l.Addresses.Release(asNode(ctx, a.rt.scope), instanceID, uid)
+	return nil
+}
+
+// release takes the lease of a sandbox. known tells whether it was that sandbox's for
+// sure; uid is empty if there is nothing to give back.
+func (a *agents) release(instanceID string, s controlplane.Sandbox) (uid types.UID, known bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for u, h := range a.held {
+		if h.instance == instanceID && h.container == s.ContainerID {
+			delete(a.held, u)
+			return u, true
+		}
+	}
+	if s.UID == "" {
+		for u, h := range a.held {
+			if h.instance == instanceID && h.pod == s.Pod && h.container == "" {
+				return u, false
+			}
+		}
+		return "", false
+	}
+	if h := a.held[s.UID]; h == nil || h.instance != instanceID || h.container != "" {
+		return "", false
+	}
+	return s.UID, false
+}
+
+func (a *agents) drop(uid types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.held, uid)
+}
