@@ -154,6 +154,9 @@ func (c *change) container(k *corev1.Container, at, region string) []patchOp {
 	var env []corev1.EnvVar
 	if c.endpoint != "" && !has(EnvEndpoint) {
 		env = append(env, corev1.EnvVar{Name: EnvEndpoint, Value: c.endpoint})
+		if !has(EnvEndpointSTS) {
+			env = append(env, corev1.EnvVar{Name: EnvEndpointSTS, Value: c.endpoint})
+		}
 	}
 	if has(c.first[0], c.first[1]) && has(EnvRegion, EnvDefaultRegion) && has(EnvRegionalSTS) {
 		return variables(k, at, env) // it has taken care of itself, and of the token too

@@ -215,7 +215,7 @@ func TestAdmitFailures(t *testing.T) {
 // TestEndpoint: pods that run code are told where AWS is, and may say otherwise.
 func TestEndpoint(t *testing.T) {
 	const here = "http://192.0.2.1:4567"
-	told := env("AWS_ENDPOINT_URL", here)
+	told := env("AWS_ENDPOINT_URL", here, "AWS_ENDPOINT_URL_STS", here)
 	w := Webhook{Region: "eu-west-1", Endpoint: here,
 		Account: func(_, name string) (Account, bool, error) {
 			if name == "app" {
@@ -226,11 +226,13 @@ func TestEndpoint(t *testing.T) {
 		Associated: func(string, string) bool { return false },
 	}
 	own := env("AWS_ENDPOINT_URL", "https://aws.example")
+	sts := env("AWS_ENDPOINT_URL_STS", "https://sts.example")
 	all := env("AWS_ROLE_ARN", "arn:other", "AWS_REGION", "r", "AWS_STS_REGIONAL_ENDPOINTS", "legacy")
 	for name, c := range map[string]struct{ env, want []corev1.EnvVar }{
 		"told":                     {nil, append(slices.Clone(told), irsaEnv...)},
 		"its own":                  {own, append(slices.Clone(own), irsaEnv...)},
 		"everything else its own":  {all, append(slices.Clone(all), told...)},
+		"its own for STS":          {sts, append(append(slices.Clone(sts), told[0]), irsaEnv...)},
 		"told by an earlier round": {append(slices.Clone(told), irsaEnv...), append(slices.Clone(told), irsaEnv...)},
 	} {
 		got := admit(t, w, pod(corev1.Container{Name: "c", Env: c.env}))

@@ -44,6 +44,9 @@ const (
 
 	// EnvEndpoint is not EKS's: real pods find AWS by its names.
 	EnvEndpoint = "AWS_ENDPOINT_URL"
+	// EnvEndpointSTS says it again for STS: the SDK for Go exchanges a web identity token
+	// where this one says, and does not look at the other.
+	EnvEndpointSTS = "AWS_ENDPOINT_URL_STS"
 )
 
 // Audiences of the tokens.
