@@ -72,6 +72,7 @@ func TestKindControl(t *testing.T) {
 		c.audited(t, "after-docker-restart")
 	})
 	t.Run("emulator is away", c.emulatorAway)
+	c.remove(t)
 }
 
 func (c *control) docker(t *testing.T, args ...string) string {
@@ -163,8 +164,8 @@ func (c *control) podIdentity(t *testing.T) {
 	trust := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":%q},"Action":"sts:AssumeRoleWithWebIdentity",
 		"Condition":{"StringEquals":{%q:"system:serviceaccount:default:reader"}}}]}`, *provider, issuer+":sub")
 	c.role = *must(c.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("reader"), AssumeRolePolicyDocument: &trust}))(t).Role.Arn
-	must(c.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("reader"), PolicyName: aws.String("read"),
-		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ssm:GetParameter","Resource":"*"}}`)}))(t)
+	may := aws.String(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"ssm:GetParameter","Resource":"*"}}`)
+	must(c.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("reader"), PolicyName: aws.String("read"), PolicyDocument: may}))(t)
 	must(c.ssm.PutParameter(ctx, &ssm.PutParameterInput{Name: aws.String(parameter), Value: aws.String("hunter2"), Type: ssmtypes.ParameterTypeString}))(t)
 	account := func(name string, annotations map[string]string) {
 		t.Helper()
@@ -191,6 +192,7 @@ func (c *control) podIdentity(t *testing.T) {
 	account("associated", nil)
 	podRole := *must(c.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String("pods"), AssumeRolePolicyDocument: aws.String(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"pods.eks.amazonaws.com"},"Action":["sts:AssumeRole","sts:TagSession"]}]}`)}))(t).Role.Arn
+	must(c.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: aws.String("pods"), PolicyName: aws.String("read"), PolicyDocument: may}))(t)
 	must(c.eks.CreatePodIdentityAssociation(ctx, &eks.CreatePodIdentityAssociationInput{ClusterName: c.cluster.Name, Namespace: aws.String("default"), ServiceAccount: aws.String("associated"), RoleArn: &podRole}))(t)
 	eventually(t, 20*time.Second, "pods of the associated account are told of the agent", func() error {
 		p, err := c.podFor(ctx, "associated")
@@ -370,7 +372,15 @@ func (c *control) emulatorAway(t *testing.T) {
 		t.Errorf("pods were told %s, the emulator is at %s", c.inside, now)
 	}
 	eventually(t, time.Minute, "pods get their identity", func() error { return c.admitted(t.Context(), "reader", c.inside) })
-	must(c.eks.DeleteCluster(t.Context(), &eks.DeleteClusterInput{Name: c.cluster.Name}))(t)
+}
+
+// remove deletes everything, down to the last container.
+func (c *control) remove(t *testing.T) {
+	ctx := t.Context()
+	eventually(t, 2*time.Minute, "the cluster can be deleted", func() error {
+		_, err := c.eks.DeleteCluster(ctx, &eks.DeleteClusterInput{Name: c.cluster.Name})
+		return err
+	})
 	eventually(t, time.Minute, "the containers are gone", func() error {
 		if left := containersOf(t, c.cluster); len(left) > 0 {
 			return fmt.Errorf("there are %v", left)

@@ -41,7 +41,6 @@ func TestKindNodes(t *testing.T) {
 	})
 	r := &real{world: w, c: c}
 	r.k, _ = w.kubernetes(t, c)
-	go r.standIn(t)
 
 	began := time.Now()
 	w.nodegroup(t, "real", "ng", 2, func(in *eks.CreateNodegroupInput) {
@@ -86,19 +85,6 @@ type real struct {
 	*world
 	c *ekstypes.Cluster
 	k *kubernetes.Clientset
-}
-
-// standIn writes a CNI configuration where no agent does.
-func (r *real) standIn(t *testing.T) {
-	const script = "[ -e /opt/ekslocal/ekslocal-node ] || [ -e /etc/cni/net.d/10-x.conflist ] || echo '" +
-		`{"cniVersion":"0.3.1","name":"x","plugins":[{"type":"ptp","ipam":{"type":"host-local","subnet":"10.99.0.0/24"}}]}` + "' >/etc/cni/net.d/10-x.conflist"
-	for t.Context().Err() == nil {
-		out, _ := dockerOut("ps", "--filter", "label=io.x-k8s.kind.cluster="+clusterLabel(r.c), "--filter", "label=ekslocal.dev/instance", "--format", "{{.Names}}")
-		for _, name := range strings.Fields(out) {
-			_, _ = dockerOut("exec", name, "sh", "-c", script)
-		}
-		time.Sleep(time.Second)
-	}
 }
 
 // look compares the nodes with their instances.
@@ -348,67 +334,6 @@ func (r *real) restarted(t *testing.T) {
 	slices.Sort(before)
 	if after := containersOf(t, r.c); !slices.Equal(before, slices.Sorted(slices.Values(after))) {
 		t.Errorf("containers %v became %v", before, after)
-	}
-}
-
-// rollTemplate: a new launch template's version replaces all nodes.
-func (r *real) rollTemplate(t *testing.T) {
-	ctx := t.Context()
-	lt := r.launchTemplate(t, "rolled", "#!/bin/bash\ntrue\n", false)
-	data := &ec2types.RequestLaunchTemplateData{UserData: nil}
-	must(r.ec2.CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: lt.Id, LaunchTemplateData: data}))(t)
-	r.nodegroup(t, "real", "rolled", 1, func(in *eks.CreateNodegroupInput) {
-		lt.Version = aws.String("1")
-		in.LaunchTemplate = lt
-	})
-	before := containersOf(t, r.c)
-	u := must(r.eks.UpdateNodegroupVersion(ctx, &eks.UpdateNodegroupVersionInput{ClusterName: aws.String("real"), NodegroupName: aws.String("rolled"),
-		LaunchTemplate: &ekstypes.LaunchTemplateSpecification{Id: lt.Id, Version: aws.String("2")}}))(t).Update
-	r.updated(t, &eks.DescribeUpdateInput{Name: aws.String("real"), NodegroupName: aws.String("rolled"), UpdateId: u.Id}, ekstypes.UpdateStatusSuccessful)
-	eventually(t, 30*time.Second, "one machine stands for the other", func() error {
-		after := containersOf(t, r.c)
-		fresh := slices.DeleteFunc(slices.Clone(after), func(c string) bool { return slices.Contains(before, c) })
-		if len(after) != len(before) || len(fresh) != 1 {
-			return fmt.Errorf("%v became %v", before, after)
-		}
-		return nil
-	})
-	r.deleteNodegroup(t, "real", "rolled")
-	r.well(t, 2)
-}
-
-// overlap: nodes whose VPC has the addresses of the way to the API server cannot join,
-// and the group's health says so at once.
-func (r *real) overlap(t *testing.T) {
-	ctx := t.Context()
-	out, err := dockerOut("network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cidr string
-	for _, s := range strings.Fields(out) {
-		if strings.Contains(s, ".") {
-			cidr = s
-		}
-	}
-	if !strings.HasSuffix(cidr, "/24") && !strings.HasSuffix(cidr, "/16") {
-		t.Skipf("kind's network %s is not one that a VPC can be", cidr)
-	}
-	must(r.ec2.AssociateVpcCidrBlock(ctx, &ec2.AssociateVpcCidrBlockInput{VpcId: &r.vpc, CidrBlock: &cidr}))(t)
-	began := time.Now()
-	r.startNodegroup(t, "real", "overlap", 1)
-	ng := r.nodegroupIs(t, "real", "overlap", ekstypes.NodegroupStatusCreateFailed)
-	if len(ng.Health.Issues) != 1 || ng.Health.Issues[0].Code != ekstypes.NodegroupIssueCodeNodeCreationFailure ||
-		!strings.Contains(*ng.Health.Issues[0].Message, "Instances failed to join the kubernetes cluster: ") || !strings.Contains(*ng.Health.Issues[0].Message, cidr) {
-		t.Errorf("health %+v", ng.Health.Issues)
-	}
-	t.Logf("said after %s: %s", time.Since(began).Round(100*time.Millisecond), *ng.Health.Issues[0].Message)
-	r.deleteNodegroup(t, "real", "overlap")
-	v := must(r.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{r.vpc}}))(t).Vpcs[0]
-	for _, a := range v.CidrBlockAssociationSet {
-		if *a.CidrBlock == cidr {
-			must(r.ec2.DisassociateVpcCidrBlock(ctx, &ec2.DisassociateVpcCidrBlockInput{AssociationId: a.AssociationId}))(t)
-		}
 	}
 }
 
