@@ -49,6 +49,7 @@ func TestKindControl(t *testing.T) {
 	if image == "" {
 		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
 	}
+	t.Parallel()
 	c := &control{world: newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))}
 	all := ekstypes.LogType("").Values()
 	c.cluster = c.world.cluster(t, "real", func(in *eks.CreateClusterInput) {

@@ -28,6 +28,7 @@ func TestKindNodes(t *testing.T) {
 	if image == "" {
 		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
 	}
+	t.Parallel()
 	w := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
 	c := w.cluster(t, "real")
 	t.Cleanup(func() {

@@ -35,6 +35,7 @@ func TestKindPods(t *testing.T) {
 	if image == "" {
 		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
 	}
+	t.Parallel()
 	tool(t, "kubectl")
 	w := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
 	c := w.cluster(t, "real")

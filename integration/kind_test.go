@@ -29,6 +29,7 @@ func TestKind(t *testing.T) {
 	if image == "" {
 		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
 	}
+	t.Parallel()
 	flags := []string{"--no-spare", "--backend", "kind", "--kind-node-image", image}
 	w := newWorld(t, startAs(t, flags...))
 	began := time.Now()
