@@ -74,8 +74,8 @@ func TestCNIKnobs(t *testing.T) {
 
 	// Each node keeps a whole interface's addresses free.
 	for _, n := range k.nodes(t, "") {
-		used := k.podsWithAddresses(t, n.Name)
 		eventually(t, 30*time.Second, "the default pool", func() error {
+			used := k.podsWithAddresses(t, n.Name) // CoreDNS comes up beside the node group
 			enis := w.podInterfaces(t, &n)
 			if want := 9 * (1 + (used+8)/9); secondary(enis) != want {
 				return fmt.Errorf("%s has %d addresses, want %d", n.Name, secondary(enis), want)

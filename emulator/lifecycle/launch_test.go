@@ -19,6 +19,7 @@ import (
 	ipsplan "github.com/ekslocal/ekslocal/emulator/ipam/plan"
 	"github.com/ekslocal/ekslocal/emulator/ipam/warmpool"
 	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
+	"github.com/ekslocal/ekslocal/emulator/store"
 )
 
 // rooms is an EC2 whose subnets have so many addresses.
@@ -84,5 +85,36 @@ func TestLaunchIsAsPlanned(t *testing.T) {
 	}
 	if full < 20 {
 		t.Errorf("in only %d layouts not all launch", full)
+	}
+}
+
+// TestLaunchFailsForWhatWasWished: a launch that was tried before an update fails the
+// group, not the update, which may ask for less.
+func TestLaunchFailsForWhatWasWished(t *testing.T) {
+	for name, c := range map[string]struct {
+		tried int64 // the generation for which the launch was
+		want  ekstypes.NodegroupStatus
+	}{
+		"for the update":    {2, ekstypes.NodegroupStatusDegraded},
+		"before the update": {1, ekstypes.NodegroupStatusUpdating},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			ng := &ekssvc.Nodegroup{Scope: n.scope, ID: "1", Generation: 2, Resource: ekstypes.Nodegroup{
+				ClusterName: aws.String("dev"), NodegroupName: aws.String("ng"), Status: ekstypes.NodegroupStatusUpdating,
+			}}
+			id := ekssvc.ChildID("dev", "ng")
+			if err := n.Store.Update(n.ctx, func(tx *store.Tx) error { ekssvc.Nodegroups.Put(tx, n.scope, id, ng); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			tried := *ng
+			tried.Generation = c.tried
+			if err := n.launchFailed(n.ctx, &tried, &smithy.GenericAPIError{Code: "InsufficientFreeAddressesInSubnet"}); err != nil {
+				t.Fatal(err)
+			}
+			if got := ekssvc.Nodegroups.Get(n.Store, n.scope, id).Resource.Status; got != c.want {
+				t.Errorf("the group is %s, want %s", got, c.want)
+			}
+		})
 	}
 }

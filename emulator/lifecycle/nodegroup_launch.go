@@ -99,8 +99,13 @@ func (l *Lifecycle) templateFailed(ctx context.Context, ng *ekssvc.Nodegroup, ca
 	}, ekstypes.ErrorCodeUnknown)
 }
 
+// startFailed shows that nothing more is launched. What was tried for an earlier wish says
+// nothing about the present one, which is looked at next.
 func (l *Lifecycle) startFailed(ctx context.Context, ng *ekssvc.Nodegroup, issue ekstypes.Issue, code ekstypes.ErrorCode) error {
 	return l.editNodegroup(ctx, ng, func(tx *store.Tx, now *ekssvc.Nodegroup) bool {
+		if now.Generation != ng.Generation {
+			return false
+		}
 		status := ekstypes.NodegroupStatusDegraded
 		switch now.Resource.Status {
 		case ekstypes.NodegroupStatusDeleting, ekstypes.NodegroupStatusDegraded, ekstypes.NodegroupStatusCreateFailed:
