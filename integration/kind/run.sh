@@ -15,14 +15,14 @@ lap() { printf 'test-kind: %4d s  %s\n' $(($(date +%s) - began)) "$1"; }
 cannot() { say "cannot run here: $*"; exit 77; }
 
 work=$(mktemp -d /tmp/ekslocal-kind.XXXXXX)
-daemon= building= waiting= limits=
+daemon= building= planes= waiting= limits=
 finish() {
 	code=$?
 	trap - EXIT
-	[ -z "$building" ] || kill "$building" 2>/dev/null || true
+	kill $building $planes 2>/dev/null || true
 	if [ -n "$daemon" ]; then
 		docker ps -aq | xargs -r docker rm -f -v >/dev/null 2>&1 || true
-		kill "$(cat "$work/pid" 2>/dev/null)" 2>/dev/null && { for _ in $(seq 100); do [ -e "$work/pid" ] || break; sleep 0.1; done; }
+		kill "$(cat "$work/pid")" 2>/dev/null && { for _ in $(seq 100); do [ -e "$work/pid" ] || break; sleep 0.1; done; }
 		# overlay mounts of containers that were killed hard
 		awk -v dir="$work" 'index($2, dir) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount -l 2>/dev/null || true
 	elif [ -n "$waiting" ]; then
@@ -113,20 +113,26 @@ if [ -z "${EKSLOCAL_KIND_NODE_IMAGE:-}" ]; then
 	building=$!
 fi
 results=$work/results failed=0
-run() { # title, then go test arguments
-	local title=$1; shift
-	EKSLOCAL_BINARY=$PWD/bin/ekslocal CGO_ENABLED=0 $GO test -json -count=1 -timeout 30m "$@" >>"$results" 2>&1 || failed=1
+run() { # name, title, then go test arguments
+	local name=$1 title=$2 code=0; shift 2
+	EKSLOCAL_BINARY=$PWD/bin/ekslocal CGO_ENABLED=0 $GO test -json -count=1 -timeout 30m "$@" >"$results.$name" 2>&1 || code=1
 	lap "$title"
+	return $code
 }
-(cd integration/kind/nodeimage && CGO_ENABLED=0 $GO test -json -count=1 ./layers ./pause) >>"$results" 2>&1 || failed=1
-run "tests of the tools" ./integration/kind/...
+(cd integration/kind/nodeimage && CGO_ENABLED=0 $GO test -json -count=1 ./layers ./pause) >"$results.image" 2>&1 || failed=1
+run tools "tests of the tools" ./integration/kind/... || failed=1
 if [ -n "$building" ]; then
 	wait "$building" || { say "the node image cannot be built"; exit 1; }
 	building=
 	lap "the node image is there"
 fi
-run "control planes" -run 'TestConformance|TestBadDays|TestRevive|TestRelay' ./emulator/controlplane/kind
-run "clusters" -parallel 3 -run '^TestKind' ./integration # they wait more than they work
+# All wait more than they work; when the engine restarts nothing else may be there.
+run planes "control planes" -run 'TestConformance|TestBadDays|TestRevive|TestRelay' ./emulator/controlplane/kind &
+planes=$!
+run clusters "clusters" -parallel 3 -run '^TestKind' -skip '^TestKindEngineRestarts$' ./integration || failed=1
+wait $planes || failed=1
+run engine "a restart of the engine" -run '^TestKindEngineRestarts$' ./integration || failed=1
+cat "$results".* >"$results"
 
 # Anything that is not JSON is a build failure: show it.
 grep -v '^{' "$results" | head -n 60 || true
