@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ import (
 // rollTemplate: a new launch template's version replaces all nodes.
 func (r *real) rollTemplate(t *testing.T) {
 	ctx := t.Context()
-	lt := r.launchTemplate(t, "rolled", "#!/bin/bash\ntrue\n", false)
-	data := &ec2types.RequestLaunchTemplateData{UserData: aws.String("IyEvYmluL3No")}
+	lt := r.launchTemplate(t, "rolled", script, false)
+	data := &ec2types.RequestLaunchTemplateData{UserData: aws.String(base64.StdEncoding.EncodeToString([]byte(strings.Replace(script, "mine", "other", 1))))}
 	must(r.ec2.CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: lt.Id, LaunchTemplateData: data}))(t)
 	r.nodegroup(t, "real", "rolled", 1, func(in *eks.CreateNodegroupInput) {
 		lt.Version = aws.String("1")
