@@ -130,7 +130,7 @@ fi
 # TestKindBadDays needs no engine, and make test has it.
 run planes "control planes" -run 'TestConformance|TestBadDays|TestRevive|TestRelay' ./emulator/controlplane/kind &
 planes=$!
-run clusters "clusters" -parallel 3 -run '^TestKind' -skip '^TestKind(EngineRestarts|BadDays)$' ./integration || failed=1
+run clusters "clusters" -parallel 2 -run '^TestKind' -skip '^TestKind(EngineRestarts|BadDays)$' ./integration || failed=1
 wait $planes || failed=1
 run engine "a restart of the engine" -run '^TestKindEngineRestarts$' ./integration || failed=1
 cat "$results".* >"$results"

@@ -73,7 +73,9 @@ func (p *plane) haveRelay(ctx context.Context, r *record) error {
 	if err := engine.putAs(ctx, node, files{agentSum: []byte(sum + "\n"), "/etc/systemd/system/" + relayUnit: []byte(relayService)}, 0o644); err != nil {
 		return err
 	}
-	const script = "systemctl daemon-reload && systemctl enable -q " + relayUnit + " && systemctl restart " + relayUnit
+	// A container that has just started may not have its systemd yet.
+	const script = "i=0; until systemctl daemon-reload; do i=$((i+1)); [ $i -lt 300 ] || exit 1; sleep 0.1; done; " +
+		"systemctl enable -q " + relayUnit + " && systemctl restart " + relayUnit
 	if _, err := engine.run(ctx, nil, "exec", node, "sh", "-c", script); err != nil {
 		return fmt.Errorf("starting the relay: %w", err)
 	}
