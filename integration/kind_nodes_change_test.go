@@ -40,38 +40,3 @@ func (r *real) rollTemplate(t *testing.T) {
 	r.deleteNodegroup(t, "real", "rolled")
 	r.well(t, 2)
 }
-
-// overlap: nodes whose VPC has the addresses of the way to the API server cannot join,
-// and the group's health says so at once.
-func (r *real) overlap(t *testing.T) {
-	ctx := t.Context()
-	out, err := dockerOut("network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var cidr string
-	for _, s := range strings.Fields(out) {
-		if strings.Contains(s, ".") {
-			cidr = s
-		}
-	}
-	if !strings.HasSuffix(cidr, "/24") && !strings.HasSuffix(cidr, "/16") {
-		t.Skipf("kind's network %s is not one that a VPC can be", cidr)
-	}
-	must(r.ec2.AssociateVpcCidrBlock(ctx, &ec2.AssociateVpcCidrBlockInput{VpcId: &r.vpc, CidrBlock: &cidr}))(t)
-	began := time.Now()
-	r.startNodegroup(t, "real", "overlap", 1)
-	ng := r.nodegroupIs(t, "real", "overlap", ekstypes.NodegroupStatusCreateFailed)
-	if len(ng.Health.Issues) != 1 || ng.Health.Issues[0].Code != ekstypes.NodegroupIssueCodeNodeCreationFailure ||
-		!strings.Contains(*ng.Health.Issues[0].Message, "Instances failed to join the kubernetes cluster: ") || !strings.Contains(*ng.Health.Issues[0].Message, cidr) {
-		t.Errorf("health %+v", ng.Health.Issues)
-	}
-	t.Logf("said after %s: %s", time.Since(began).Round(100*time.Millisecond), *ng.Health.Issues[0].Message)
-	r.deleteNodegroup(t, "real", "overlap")
-	v := must(r.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{r.vpc}}))(t).Vpcs[0]
-	for _, a := range v.CidrBlockAssociationSet {
-		if *a.CidrBlock == cidr {
-			must(r.ec2.DisassociateVpcCidrBlock(ctx, &ec2.DisassociateVpcCidrBlockInput{AssociationId: a.AssociationId}))(t)
-		}
-	}
-}

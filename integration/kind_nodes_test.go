@@ -54,7 +54,7 @@ func TestKindNodes(t *testing.T) {
 		do   func(t *testing.T)
 	}{
 		{"docker restart", r.restartNode}, {"stop and start", r.stopAndStart}, {"docker kill", r.killNode}, {"terminate", r.terminate},
-		{"scale", r.scale}, {"crash", r.crash}, {"restart", r.restarted}, {"roll", r.rollTemplate}, {"overlap", r.overlap},
+		{"scale", r.scale}, {"crash", r.crash}, {"restart", r.restarted}, {"roll", r.rollTemplate},
 	} {
 		if !t.Run(s.name, s.do) {
 			return // what follows builds on it
