@@ -4,25 +4,21 @@ package plugin
 
 import (
 	"encoding/json"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/podnet"
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/podnet/podnettest"
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/protocol"
 )
 
@@ -70,19 +66,8 @@ func arguments(netns string) *skel.CmdArgs {
 
 // TestAddDel has the plugin wire a namespace and take it apart again.
 func TestAddDel(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	runtime.LockOSThread()
-	node, err := netns.New()
-	if errors.Is(err, syscall.EPERM) {
-		t.Skip("network namespaces are not allowed here")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer node.Close()
-	path := namespace(t, node)
+	node := podnettest.Node(t)
+	path := podnettest.Pod(t, node)
 	f := newFixture(t)
 	f.answer = func(w http.ResponseWriter, _ *http.Request) {
 		protocol.Answer(w, protocol.PodNetwork{IP: netip.MustParseAddr("10.0.0.20")})
@@ -126,27 +111,6 @@ func TestAddDel(t *testing.T) {
 	if diff := cmp.Diff([]string{"/add c1 ns web u1", "/del c1 ns web u1", "/del c1 ns web u1"}, f.asked); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
-}
-
-func namespace(t *testing.T, home netns.NsHandle) string {
-	t.Helper()
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	path := filepath.Join(t.TempDir(), "ns")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
-	if err := netns.Set(home); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // TestRefusals: the errors of which container runtimes make a pod's event.

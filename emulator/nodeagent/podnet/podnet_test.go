@@ -7,10 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/podnet/podnettest"
 )
 
 func TestHostVeth(t *testing.T) {
@@ -27,46 +27,6 @@ func TestHostVeth(t *testing.T) {
 	if HostVeth("eni", "a", "b") == HostVeth("eni", "a", "c") {
 		t.Error("two pods have one name")
 	}
-}
-
-// node makes this test's thread a node of its own; pods are namespaces beside it.
-func node(t *testing.T) netns.NsHandle {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	runtime.LockOSThread() // and never unlocked: the thread ends with the test's goroutine
-	ns, err := netns.New()
-	if errors.Is(err, syscall.EPERM) {
-		t.Skip("network namespaces are not allowed here")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	return ns
-}
-
-// pod makes a namespace with a path.
-func pod(t *testing.T, node netns.NsHandle) string {
-	t.Helper()
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	path := filepath.Join(t.TempDir(), "ns")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
-	if err := netns.Set(node); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 func device(t *testing.T, name, address string, mtu int) {
@@ -88,9 +48,9 @@ func device(t *testing.T, name, address string, mtu int) {
 
 // TestAddDel wires two pods of a node, and has one talk to the other through it.
 func TestAddDel(t *testing.T) {
-	self := node(t)
+	self := podnettest.Node(t)
 	device(t, "vpc0", "10.0.1.5/32", 1400)
-	one, two := pod(t, self), pod(t, self)
+	one, two := podnettest.Pod(t, self), podnettest.Pod(t, self)
 	own := netip.MustParseAddr("10.0.1.5")
 	a := Pod{Netns: one, IfName: "eth0", HostVeth: "eniaaaaaaaaaaa", IP: netip.MustParseAddr("10.0.1.20"), MTU: 9001, Node: own}
 	b := Pod{Netns: two, IfName: "eth0", HostVeth: "enibbbbbbbbbbb", IP: netip.MustParseAddr("10.0.1.21"), MTU: 9001, Node: own}
@@ -142,8 +102,8 @@ func TestAddDel(t *testing.T) {
 }
 
 func TestAddRefuses(t *testing.T) {
-	self := node(t)
-	ns := pod(t, self)
+	self := podnettest.Node(t)
+	ns := podnettest.Pod(t, self)
 	for name, p := range map[string]Pod{
 		"IPv6":         {Netns: ns, IfName: "eth0", HostVeth: "eni1", IP: netip.MustParseAddr("fd00::1")},
 		"no namespace": {Netns: "/nowhere", IfName: "eth0", HostVeth: "eni2", IP: netip.MustParseAddr("10.0.0.1")},
