@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,26 +18,13 @@ import (
 // disturbs whatever runs in the engine: make test-kind names the command only for one of
 // its own.
 func TestKindEngineRestarts(t *testing.T) {
-	image, restart := os.Getenv("EKSLOCAL_KIND_NODE_IMAGE"), os.Getenv("EKSLOCAL_KIND_RESTART_ENGINE")
-	if image == "" || restart == "" {
-		t.Skip("EKSLOCAL_KIND_NODE_IMAGE or EKSLOCAL_KIND_RESTART_ENGINE is not set: see make test-kind")
+	restart := os.Getenv("EKSLOCAL_KIND_RESTART_ENGINE")
+	if restart == "" {
+		t.Skip("EKSLOCAL_KIND_RESTART_ENGINE is not set: see make test-kind")
 	}
-	tool(t, "kubectl")
-	w := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
-	c := w.cluster(t, "real")
-	t.Cleanup(func() { removeContainers(t, c) })
-	w.startNodegroup(t, "real", "ng", 1, func(in *eks.CreateNodegroupInput) { in.Subnets = w.subnets[:1] })
-	k := &kindPods{world: w, kube: w.kube(t, c), cluster: c, person: person{w.env(filepath.Join(t.TempDir(), "kubeconfig"))}}
-	runCLI(t, w.emulator, k.env, "kubeconfig", "real", "--plugin", "ekslocal")
-	eventually(t, 2*time.Minute, "the node group is ACTIVE", func() error {
-		if s := w.nodegroupNow(t, "real", "ng").Status; s != ekstypes.NodegroupStatusActive {
-			return fmt.Errorf("it is %s", s)
-		}
-		return nil
-	})
-	k.nodes = k.kube.nodes(t, "")
+	k := newKindPods(t, 1)
 	k.ok(t, fmt.Sprintf(kindWorkload, "one", k.nodes[0].Name, false, 80), "apply", "-f", "-")
-	before, containers := k.kindPod(t, "one"), containersOf(t, c)
+	before, containers := k.kindPod(t, "one"), containersOf(t, k.cluster)
 
 	began := time.Now()
 	if out, err := exec.Command(restart).CombinedOutput(); err != nil {
@@ -48,7 +33,7 @@ func TestKindEngineRestarts(t *testing.T) {
 	t.Logf("the engine is back after %s", time.Since(began).Round(100*time.Millisecond))
 	k.eventuallyRuns(t, began, before, containers)
 	t.Logf("all is back after %s", time.Since(began).Round(100*time.Millisecond))
-	if got := w.nodegroupNow(t, "real", "ng"); got.Status != ekstypes.NodegroupStatusActive || len(got.Health.Issues) > 0 {
+	if got := k.nodegroupNow(t, "real", "ng"); got.Status != ekstypes.NodegroupStatusActive || len(got.Health.Issues) > 0 {
 		t.Errorf("the node group is %s, %+v", got.Status, got.Health.Issues)
 	}
 }

@@ -3,9 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,35 +29,8 @@ type kindPods struct {
 // TestKindPods looks at pods that run on real nodes: their addresses are the VPC's, and
 // everything reaches them. make test-kind provides the engine and the node image.
 func TestKindPods(t *testing.T) {
-	image := os.Getenv("EKSLOCAL_KIND_NODE_IMAGE")
-	if image == "" {
-		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
-	}
 	t.Parallel()
-	tool(t, "kubectl")
-	w := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
-	c := w.cluster(t, "real")
-	t.Cleanup(func() {
-		removeContainers(t, c)
-		for _, n := range networksOf(t, w.vpc) {
-			docker(t, "network", "rm", n)
-		}
-	})
-	k := &kindPods{world: w, kube: w.kube(t, c), cluster: c, person: person{w.env(filepath.Join(t.TempDir(), "kubeconfig"))}}
-	runCLI(t, w.emulator, k.env, "kubeconfig", "real", "--plugin", "ekslocal")
-	began := time.Now()
-	w.startNodegroup(t, "real", "ng", 2, func(in *eks.CreateNodegroupInput) { in.Subnets = w.subnets[:2] })
-	eventually(t, 4*time.Minute, "the node group is ACTIVE", func() error {
-		if s := w.nodegroupNow(t, "real", "ng").Status; s != ekstypes.NodegroupStatusActive {
-			return fmt.Errorf("it is %s", s)
-		}
-		return nil
-	})
-	t.Logf("two nodes after %s", time.Since(began).Round(100*time.Millisecond))
-	k.nodes = k.kube.nodes(t, "")
-	if len(k.nodes) != 2 {
-		t.Fatalf("%d nodes", len(k.nodes))
-	}
+	k := newKindPods(t, 2)
 	t.Run("add-ons", k.addons)
 	k.workloads(t)
 	t.Run("credentials", k.credentials)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -133,7 +134,13 @@ func (l *Lifecycle) Daemon(ctx context.Context, clusterID, instanceID string, st
 		return err
 	}
 	a.open(me, state.Address)
-	return a.follow(ctx, me, start.Env, state, snat(start.Env, inside), report)
+	network := func() controlplane.NodeNetwork {
+		if _, now, err := a.instanceNode(instanceID); err == nil {
+			inside = now
+		}
+		return snat(start.Env, inside)
+	}
+	return a.follow(ctx, me, start.Env, state, network, report)
 }
 
 // begin notes the start of a daemon. An earlier one of the node has ended, whether or not
@@ -182,10 +189,12 @@ func (a *agents) changed(instanceID string) {
 	}
 }
 
-// follow reports until ctx ends.
-func (a *agents) follow(ctx context.Context, me *agent, env map[string]string, state dataplane.DaemonState, network controlplane.NodeNetwork, report func(controlplane.DaemonReport) error) error {
+// follow reports until ctx ends. The node's network may change with the VPC: upstream's
+// daemon looks at that at its own pace too (amazon-vpc-cni-k8s, pkg/ipamd).
+func (a *agents) follow(ctx context.Context, me *agent, env map[string]string, state dataplane.DaemonState, network func() controlplane.NodeNetwork, report func(controlplane.DaemonReport) error) error {
 	var seen []byte
-	r := controlplane.DaemonReport{Phase: phases[state.Phase], Network: &network}
+	n := network()
+	r := controlplane.DaemonReport{Phase: phases[state.Phase], Network: &n}
 	told, word, swept := "", time.Time{}, a.l.Clock.Now()
 	pace := a.l.Clock.NewTicker(agentPace)
 	defer pace.Stop()
@@ -194,7 +203,7 @@ func (a *agents) follow(ctx context.Context, me *agent, env map[string]string, s
 		r.Log = string(appended(seen, log))
 		seen = log
 		now := a.l.Clock.Now()
-		if r.Log != "" || r.Phase != told || now.Sub(word) >= agentWord {
+		if r.Log != "" || r.Phase != told || r.Network != nil || now.Sub(word) >= agentWord {
 			if err := report(r); err != nil {
 				return err
 			}
@@ -202,6 +211,9 @@ func (a *agents) follow(ctx context.Context, me *agent, env map[string]string, s
 		}
 		if now.Sub(swept) >= sweepPace {
 			swept = now
+			if now := network(); !slices.Equal(now.Inside, n.Inside) {
+				n, r.Network = now, &now // told in the next round
+			}
 			if err := a.sweep(ctx, me.node); err != nil && ctx.Err() == nil {
 				a.l.Log.Debug("pods of a node are not looked at", "instance", me.node.InstanceID, "error", err)
 			}
@@ -230,7 +242,7 @@ func appended(was, now []byte) []byte {
 
 // snat is which of the pods' traffic keeps its address, by the settings of aws-node.
 func snat(env map[string]string, vpc []netip.Prefix) controlplane.NodeNetwork {
-	n := controlplane.NodeNetwork{Inside: vpc, ExternalSNAT: strings.EqualFold(env["AWS_VPC_K8S_CNI_EXTERNALSNAT"], "true")}
+	n := controlplane.NodeNetwork{Inside: slices.Clone(vpc), ExternalSNAT: strings.EqualFold(env["AWS_VPC_K8S_CNI_EXTERNALSNAT"], "true")}
 	for s := range strings.SplitSeq(env["AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"], ",") {
 		if p, err := netip.ParsePrefix(strings.TrimSpace(s)); err == nil && p.Addr().Is4() {
 			n.Inside = append(n.Inside, p)

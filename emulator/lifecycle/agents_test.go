@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,9 +299,16 @@ func TestFollow(t *testing.T) {
 	reports, done := make(chan controlplane.DaemonReport), make(chan error, 1)
 	f.pool.log = "one\n"
 	inside := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}
+	var grown atomic.Bool
+	network := func() controlplane.NodeNetwork {
+		if grown.Load() {
+			return controlplane.NodeNetwork{Inside: append(slices.Clone(inside), netip.MustParsePrefix("100.64.0.0/16"))}
+		}
+		return controlplane.NodeNetwork{Inside: inside}
+	}
 	go func() {
 		state := f.cni.Observe(f.cniFixture.node, "r1", nil)
-		done <- f.follow(ctx, me, nil, state, controlplane.NodeNetwork{Inside: inside}, func(r controlplane.DaemonReport) error {
+		done <- f.follow(ctx, me, nil, state, network, func(r controlplane.DaemonReport) error {
 			select {
 			case reports <- r:
 			case <-ctx.Done():
@@ -317,15 +326,28 @@ func TestFollow(t *testing.T) {
 	if r := <-reports; r.Log != "two\n" || r.Network != nil {
 		t.Errorf("%+v", r)
 	}
-	waitFor(t, func() error {
-		if !f.clock().HasWaiters() {
-			return errors.New("nobody waits")
-		}
-		return nil
-	})
-	f.clock().Step(agentWord)
-	if r := <-reports; r.Log != "" || r.Phase != "serving" {
+	step := func(d time.Duration) {
+		t.Helper()
+		waitFor(t, func() error {
+			if !f.clock().HasWaiters() {
+				return errors.New("nobody waits")
+			}
+			return nil
+		})
+		f.clock().Step(d)
+	}
+	step(agentWord)
+	if r := <-reports; r.Log != "" || r.Phase != "serving" || r.Network != nil {
 		t.Errorf("a word now and then: %+v", r)
+	}
+	grown.Store(true)
+	step(sweepPace - agentWord) // a word, and then the look at the VPC
+	if r := <-reports; r.Network != nil {
+		t.Errorf("ahead of the look: %+v", r.Network)
+	}
+	step(agentPace)
+	if r := <-reports; r.Network == nil || len(r.Network.Inside) != 2 {
+		t.Errorf("after the VPC has grown: %+v", r)
 	}
 	ended := false
 	me.end = func() { ended = true; cancel() }

@@ -14,10 +14,12 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/pki"
 )
 
-// Files of a kubelet that depend on the cluster's authorities.
+// Files of a kubelet that depend on the cluster's authorities. The client's certificate is
+// a link, which the kubelet insists on when it renews that by itself.
 const (
 	kubeletConf   = "/etc/kubernetes/kubelet.conf"
 	kubeletClient = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+	kubeletIssued = "/var/lib/kubelet/pki/kubelet-client-issued.pem"
 )
 
 // authority is the sum of the authorities that machines must trust now.
@@ -48,11 +50,11 @@ func (p *plane) trust(ctx context.Context, container string, m controlplane.Mach
 	if err != nil {
 		return err
 	}
-	f := files{pkiDir + "ca.crt": signerFirst(keys), kubeletConf: conf, kubeletClient: append(cert, key...)}
+	f := files{pkiDir + "ca.crt": signerFirst(keys), kubeletConf: conf, kubeletIssued: append(cert, key...)}
 	if err := p.b.engine.put(ctx, container, f); err != nil {
 		return err
 	}
-	if _, err := p.b.engine.run(ctx, nil, "exec", container, "systemctl", "restart", "kubelet"); err != nil {
+	if _, err := p.b.engine.run(ctx, nil, "exec", container, "sh", "-c", "ln -sf "+kubeletIssued+" "+kubeletClient+" && systemctl restart kubelet"); err != nil {
 		return err
 	}
 	r.Authority = now
