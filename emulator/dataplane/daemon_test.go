@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ekslocal/ekslocal/emulator/dataplane/fake"
 )
 
 // fakeDaemon is a daemon whose state a test sets.
@@ -21,11 +23,15 @@ type fakeDaemon struct {
 	runs  []string
 	gone  int
 	log   string
+	hears func() // of a container, if set
 }
 
 func (s *fakeDaemon) Observe(_ Node, run string, env map[string]string) DaemonState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.hears != nil {
+		s.hears()
+	}
 	if len(s.runs) == 0 || s.runs[len(s.runs)-1] != run {
 		s.runs = append(s.runs, run)
 	}
@@ -149,6 +155,38 @@ func TestDaemonDecidesAboutTheNode(t *testing.T) {
 	fx.eventually("the waiting pod runs as soon as a daemon serves", fx.running("second"))
 	if runs, _, _ := d.seen(); runs != 2 {
 		t.Errorf("%d containers seen, want 2", runs)
+	}
+}
+
+// TestAddressesGoBeforeTheDaemon: after a restart pods have their addresses before the
+// daemon hears of its container, whose settings may give back what no pod has.
+func TestAddressesGoBeforeTheDaemon(t *testing.T) {
+	fx := newFixture(t, 0)
+	stop := fx.run(func(c *Config) { c.AwaitCNI, c.Daemon = true, &fakeDaemon{state: DaemonState{Phase: DaemonServing}} })
+	n := testNode(1)
+	fx.join(n)
+	p := awsNode("aws-node-1", n.Name)
+	p.Spec.Containers[0].Env = nil
+	fx.create(p)
+	fx.create(testPod("web", n.Name, nil))
+	fx.eventually("a pod runs", fx.running("web"))
+	stop()
+
+	fx.addresses = fake.NewAddresses("10.1.0.0/16", 0)
+	want, early := fx.pod("web").Status.PodIP, 0
+	d := &fakeDaemon{state: DaemonState{Phase: DaemonServing}}
+	d.hears = func() {
+		if ip, _ := fx.addresses.Held("uid-web"); ip.String() != want {
+			early++
+		}
+	}
+	fx.run(func(c *Config) { c.AwaitCNI, c.Daemon = true, d })
+	fx.join(n)
+	fx.eventually("the daemon is told of its container", func() bool { runs, _, _ := d.seen(); return runs == 1 })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if early > 0 {
+		t.Errorf("told %d times before the pod had its address", early)
 	}
 }
 

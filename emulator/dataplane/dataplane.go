@@ -55,6 +55,10 @@ type Fargate struct {
 // Addresses is the node's CNI: it gives each pod that is not on the host network
 // an address out of the node's ENIs.
 type Addresses interface {
+	// Expect tells which addresses pods of an instance have from before the emulator
+	// started: they keep them, whatever else becomes of the instance's addresses. It goes
+	// before all that starts the node's CNI.
+	Expect(instanceID string, pods map[types.UID]netip.Addr)
 	// Assign returns the pod's address, the same one if the pod has one. An
 	// error's text becomes the FailedCreatePodSandBox event; the pod is retried.
 	// prefer, when valid, is the address that the pod object already shows (after

@@ -169,12 +169,22 @@ func (f *Fleet) adopt(ctx context.Context, name string) {
 		return
 	}
 	pods := f.podsOn(name)
+	had := map[types.UID]netip.Addr{}
+	for _, pod := range pods {
+		ip, err := netip.ParseAddr(pod.Status.PodIP)
+		if _, own := n.ownAddress(pod); err == nil && !own && !isTerminal(pod.Status.Phase) && podeni.Wants(pod) == 0 {
+			had[pod.UID] = ip
+		}
+	}
+	// Before the daemon's start, which gives back what no pod has and its settings do not
+	// want, such as the addresses of before a switch to prefixes.
+	f.cfg.Addresses.Expect(n.InstanceID, had)
 	for _, pod := range pods {
 		f.observe(ctx, n, pod, &pod.Status) // its settings first: they decide about new addresses
 	}
 	for _, pod := range pods {
-		ip, err := netip.ParseAddr(pod.Status.PodIP)
-		if _, own := n.ownAddress(pod); err != nil || own || isTerminal(pod.Status.Phase) || podeni.Wants(pod) > 0 {
+		ip, has := had[pod.UID]
+		if !has {
 			continue
 		}
 		// What the pod gets instead, or that it gets nothing, its own sync finds

@@ -24,6 +24,8 @@ func (fullPool) Assign(context.Context, string, types.UID, types.NamespacedName,
 	return netip.Addr{}, nil
 }
 func (fullPool) Release(context.Context, string, types.UID) {}
+func (fullPool) Expect(string, map[types.UID]netip.Addr)    {}
+func (fullPool) Pods(string) map[types.UID]netip.Addr       { return nil }
 func (fullPool) Start(context.Context, string)              {}
 func (fullPool) Configure(string, ipamd.NodeConfig)         {}
 func (fullPool) Log(string) []byte                          { return nil }

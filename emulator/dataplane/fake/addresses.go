@@ -35,6 +35,13 @@ func NewAddresses(prefix string, perNode int) *Addresses {
 	}
 }
 
+// Expect implements dataplane.Addresses: the pods have their addresses from now on.
+func (a *Addresses) Expect(instanceID string, pods map[types.UID]netip.Addr) {
+	for pod, ip := range pods {
+		_, _ = a.Assign(context.Background(), instanceID, pod, types.NamespacedName{}, ip) // a full node: the pod asks again
+	}
+}
+
 // Assign implements dataplane.Addresses.
 func (a *Addresses) Assign(_ context.Context, instanceID string, pod types.UID, _ types.NamespacedName, prefer netip.Addr) (netip.Addr, error) {
 	a.mu.Lock()

@@ -130,6 +130,38 @@ func (p *Pools) Start(ctx context.Context, instanceID string) {
 	p.poke(ctx, n)
 }
 
+// Expect tells which addresses pods of an instance have from before there was this pool:
+// they keep them, whatever its settings give back. It is to be called before Start and
+// before the first Assign, and does not start the pool.
+func (p *Pools) Expect(instanceID string, pods map[types.UID]netip.Addr) {
+	if len(pods) == 0 && p.known(instanceID) == nil {
+		return
+	}
+	expected := make(map[string]netip.Addr, len(pods))
+	for uid, ip := range pods {
+		expected[string(uid)] = ip
+	}
+	n := p.node(instanceID)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.machine.Expect(expected, p.cfg.Clock.Now())
+}
+
+// Pods tells which pods have which of an instance's addresses.
+func (p *Pools) Pods(instanceID string) map[types.UID]netip.Addr {
+	out := map[types.UID]netip.Addr{}
+	n := p.known(instanceID)
+	if n == nil {
+		return out
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for pod, ip := range n.machine.Pods() {
+		out[types.UID(pod)] = ip
+	}
+	return out
+}
+
 // Assign returns the pod's address: the one it has, else the preferred one if the
 // instance holds it and no other pod does, else a free one. It waits while the
 // pool grows, and returns ErrNoAddress when it cannot.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
@@ -326,5 +328,64 @@ func BenchmarkAssign(b *testing.B) {
 		if _, err := p.Assign(f.ctx, id, uid, name, netip.Addr{}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestRestartWithOtherSettings: the settings changed, and before anything came of it the
+// emulator was killed. What the new ones want no more goes, but for what pods have.
+func TestRestartWithOtherSettings(t *testing.T) {
+	prefixes := map[string]string{"ENABLE_PREFIX_DELEGATION": "true", "WARM_PREFIX_TARGET": "1"}
+	for name, c := range map[string]struct{ before, after map[string]string }{
+		"prefixes on":      {nil, prefixes},
+		"prefixes off":     {prefixes, nil},
+		"one address warm": {map[string]string{"WARM_IP_TARGET": "9"}, map[string]string{"WARM_IP_TARGET": "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, "10.0.0.0/24")
+			id := f.run("m5.large", 1)[0]
+			was := f.pools()
+			was.Configure(id, config(t, 29, c.before))
+			want := map[types.UID]netip.Addr{}
+			for i := range 3 {
+				ip, err := f.assign(was, id, i, netip.Addr{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want[types.UID(fmt.Sprint(i))] = ip
+			}
+			f.settle(was)
+			held := len(f.ledger(id))
+
+			is := f.pools()
+			expected := maps.Clone(want)
+			expected["gone"] = netip.MustParseAddr("10.0.0.250")
+			is.Expect(id, expected)
+			if _, ok := is.View(id); ok {
+				t.Error("what pods have starts a pool")
+			}
+			is.Configure(id, config(t, 29, c.after))
+			is.Start(f.ctx, id)
+			f.settle(is)
+			f.pass(is, 2*warmpool.Monitor) // surplus goes
+			if d := cmp.Diff(want, is.Pods(id), cmpopts.EquateComparable(netip.Addr{})); d != "" {
+				t.Errorf("pods (-want +got):\n%s", d)
+			}
+			for uid, had := range want {
+				if ip, err := is.Assign(f.ctx, id, uid, types.NamespacedName{}, had); err != nil || ip != had {
+					t.Errorf("pod %s had %s and gets %s, %v", uid, had, ip, err)
+				}
+			}
+			if d := cmp.Diff(known(view(t, is, id)), f.ledger(id)); d != "" || held == 0 {
+				t.Errorf("the pool and EC2 differ: %s", d)
+			}
+			if log := string(is.Log(id)); !strings.Contains(log, "Recovered aws-cni/0/eth0 => eni-") || !strings.Contains(log, "Sandbox aws-cni/gone/eth0 uses unknown IP Address 10.0.0.250 - presuming stale/dead") {
+				t.Errorf("log: %s", log)
+			}
+			is.Expect(id, map[types.UID]netip.Addr{"late": want["0"]})
+			is.Release(f.ctx, id, "0")
+			if _, has := is.Pods(id)["late"]; has {
+				t.Error("a pod has an address that was another's when the pool was told")
+			}
+		})
 	}
 }

@@ -1,7 +1,9 @@
 package warmpool
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -52,6 +54,7 @@ type Node struct {
 	cidrs    map[netip.Prefix]*cidr
 	order    int // cidrs ever
 	pods     map[string]spot
+	expected map[string]netip.Addr // of Expect, as far as they are not found yet
 	free     freeHeap
 	resting  []rest // oldest first
 	sums     [2]sum // of interfaces that pods may have addresses of
@@ -116,6 +119,39 @@ func (n *Node) Restart(now time.Time) {
 	n.started = false
 }
 
+// Expect tells which pods have which addresses from before: what is in the file of
+// upstream's daemon. They have them again before anything is given, or given back: at
+// once where the node knows the address, else when it first sees its interfaces. An
+// address that it does not hold then, or that another pod has, is not recovered.
+func (n *Node) Expect(pods map[string]netip.Addr, now time.Time) {
+	n.expected = maps.Clone(pods)
+	n.recover(now)
+}
+
+// recover gives expected addresses to their pods. What is not there once all interfaces
+// have been seen never comes. Source: amazon-vpc-cni-k8s, pkg/ipamd/datastore
+// (ReadBackingStore).
+func (n *Node) recover(now time.Time) {
+	for _, pod := range slices.Sorted(maps.Keys(n.expected)) {
+		ip := n.expected[pod]
+		if _, has := n.pods[pod]; has {
+			delete(n.expected, pod)
+			continue
+		}
+		s, ok := n.preferred(ip)
+		if ok {
+			n.give(s.c, s.at, pod)
+			n.debug(now, dataStore, "Recovered aws-cni/%s/eth0 => %s/%s", pod, s.c.eni.ID, ip)
+			delete(n.expected, pod)
+		} else if n.started {
+			n.info(now, dataStore, "datastore: Sandbox aws-cni/%s/eth0 uses unknown IP Address %s - presuming stale/dead", pod, ip)
+		}
+	}
+	if n.started {
+		n.expected = nil
+	}
+}
+
 // Assign gives the pod an address: the one it has, else the preferred one if the
 // node holds it and no pod does, else a free one. It returns the invalid address if
 // there is none.
@@ -165,6 +201,7 @@ func (n *Node) Refuse(now time.Time) {
 // Release takes the pod's address back, if it has one.
 func (n *Node) Release(pod, reason string, now time.Time) {
 	n.counters.released(reason)
+	delete(n.expected, pod)
 	s, ok := n.pods[pod]
 	if !ok {
 		n.warn(now, dataStore, "UnassignPodIPAddress: Failed to find sandbox aws-cni/%s/eth0", pod)

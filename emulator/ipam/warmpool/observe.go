@@ -44,6 +44,7 @@ func (n *Node) boot(seen []Interface, now time.Time) {
 	for _, e := range n.enis {
 		n.info(now, ipamd, "ENI %s set up.", e.ID)
 	}
+	n.recover(now) // before the look at what no pod has
 	if !n.v6 && !n.config.DisableProvisioning {
 		n.dropOtherMode(now)
 	}

@@ -75,6 +75,15 @@ func (n *Node) Has(pod string) (netip.Addr, bool) {
 	return s.c.addr(s.at), true
 }
 
+// Pods tells which pods have which addresses.
+func (n *Node) Pods() map[string]netip.Addr {
+	out := make(map[string]netip.Addr, len(n.pods))
+	for pod, s := range n.pods {
+		out[pod] = s.c.addr(s.at)
+	}
+	return out
+}
+
 // Started tells whether the daemon has seen the node's interfaces since it started.
 func (n *Node) Started() bool { return n.started }
 
