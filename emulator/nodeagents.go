@@ -48,6 +48,15 @@ func (n nodeAgents) Daemon(ctx context.Context, clusterID, instanceID string, st
 	return lc.Daemon(ctx, clusterID, instanceID, start, report)
 }
 
+// Sandboxes implements controlplane.NodeAgents.
+func (n nodeAgents) Sandboxes(ctx context.Context, clusterID, instanceID string, all []controlplane.Sandbox) error {
+	lc, err := n.now()
+	if err != nil {
+		return err
+	}
+	return lc.Sandboxes(ctx, clusterID, instanceID, all)
+}
+
 // PodCredentials implements controlplane.NodeAgents.
 func (n nodeAgents) PodCredentials(ctx context.Context, clusterID, instanceID, token string) (controlplane.PodCredentials, error) {
 	lc, err := n.now()

@@ -129,6 +129,9 @@ type NodeAgents interface {
 	// Daemon is the life of one start of aws-node's container, as far as the emulator sees
 	// it: it reports until ctx ends, which is when the container does.
 	Daemon(ctx context.Context, clusterID, instanceID string, start DaemonStart, report func(DaemonReport) error) error
+	// Sandboxes are those of a node that have a network at this moment, told now and then
+	// while Daemon runs: what is not among them has ended.
+	Sandboxes(ctx context.Context, clusterID, instanceID string, all []Sandbox) error
 	// PodCredentials are those of the role that EKS Pod Identity gives to the pod whose
 	// token it is. Its errors are AWS's.
 	PodCredentials(ctx context.Context, clusterID, instanceID, token string) (PodCredentials, error)

@@ -31,6 +31,8 @@ type agents struct {
 	held    map[types.UID]*lease // addresses of pods
 	waiting map[types.UID]*dataplane.WaitingPod
 	address map[string]string // where plugins call the daemon, by instance
+	ledgers map[string]ledger // by instance
+	logged  map[string][]byte // what was last told of a daemon's log, by instance
 }
 
 // agent is one start of a node's address daemon.
@@ -51,11 +53,14 @@ type lease struct {
 	container string // of the sandbox that has it; empty: not known since the emulator started
 	pod       types.NamespacedName
 	ip        netip.Addr
-	missing   time.Time // since when the API server does not know the pod, zero: it does
+	missing   time.Time // since when the pod is gone or finished, zero: it is not
 }
 
 func newAgents(l *Lifecycle, rt *runtime) *agents {
-	return &agents{l: l, rt: rt, nodes: map[string]*agent{}, held: map[types.UID]*lease{}, waiting: map[types.UID]*dataplane.WaitingPod{}, address: map[string]string{}}
+	return &agents{
+		l: l, rt: rt, nodes: map[string]*agent{}, held: map[types.UID]*lease{}, waiting: map[types.UID]*dataplane.WaitingPod{},
+		address: map[string]string{}, ledgers: map[string]ledger{}, logged: map[string][]byte{},
+	}
 }
 
 var _ controlplane.NodeAgents = (*Lifecycle)(nil)
@@ -94,8 +99,8 @@ func (a *agents) instanceNode(instanceID string) (dataplane.Node, []netip.Prefix
 }
 
 // How often a daemon's log and its pods are looked at, how long an agent is left without
-// a word, and for how long nobody must have heard of a pod that never gave its address
-// back: by then the kubelet has ended what a forced deletion leaves.
+// a word, and for how long a pod that never gave its address back must have ended: by then
+// its node says that it has the sandbox still, or that it has not.
 const (
 	agentPace    = time.Second
 	agentWord    = 10 * time.Second
@@ -126,14 +131,14 @@ func (l *Lifecycle) Daemon(ctx context.Context, clusterID, instanceID string, st
 	defer context.AfterFunc(a.rt.life, cancel)()
 	me := a.begin(node, start.Run, cancel)
 	defer a.finish(me)
-	state := a.rt.cni.Observe(node, start.Run, start.Env)
 	if why := a.rt.cni.Refusal(start.Env); why != "" {
+		a.rt.cni.Observe(node, start.Run, start.Env)
 		return report(controlplane.DaemonReport{Phase: phases[dataplane.DaemonRefused], Reason: why})
 	}
-	if err := a.adopt(ctx, node, start.Sandboxes); err != nil {
+	state, err := a.start(ctx, me, start)
+	if err != nil {
 		return err
 	}
-	a.open(me, state.Address)
 	network := func() controlplane.NodeNetwork {
 		if _, now, err := a.instanceNode(instanceID); err == nil {
 			inside = now
@@ -156,23 +161,39 @@ func (a *agents) begin(node dataplane.Node, run string, end context.CancelFunc) 
 	return me
 }
 
+// start lets a daemon's pool begin, and then its plugin be answered. What pods have comes
+// first: the pool would give back what its settings do not want and no pod has.
+func (a *agents) start(ctx context.Context, me *agent, start controlplane.DaemonStart) (dataplane.DaemonState, error) {
+	a.tell(me.node.InstanceID, start.Sandboxes)
+	c, err := a.claims(ctx, me.node, start.Sandboxes)
+	if err != nil {
+		return dataplane.DaemonState{}, err
+	}
+	a.l.Addresses.Expect(me.node.InstanceID, c.expected())
+	state := a.rt.cni.Observe(me.node, start.Run, start.Env)
+	if state.Phase != dataplane.DaemonFailed { // its pool does not begin
+		if err := a.adopt(ctx, me.node, c); err != nil {
+			return state, err
+		}
+	}
+	a.open(me, state.Address)
+	return state, nil
+}
+
 func (a *agents) open(me *agent, address string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	me.serving, a.address[me.node.InstanceID] = true, address
 }
 
-// finish notes the end of a daemon's container, or of its connection: it comes again, and
-// is told apart by its run.
+// finish notes the end of a daemon's container, or of its connection only: of which, shows
+// when it comes again. So the daemon stays what it is until there is another run, or the
+// instance ends.
 func (a *agents) finish(me *agent) {
 	a.mu.Lock()
-	current := a.nodes[me.node.InstanceID] == me
-	if current {
+	defer a.mu.Unlock()
+	if a.nodes[me.node.InstanceID] == me {
 		delete(a.nodes, me.node.InstanceID)
-	}
-	a.mu.Unlock()
-	if current {
-		a.rt.cni.Gone(me.node.InstanceID)
 	}
 }
 
@@ -192,7 +213,6 @@ func (a *agents) changed(instanceID string) {
 // follow reports until ctx ends. The node's network may change with the VPC: upstream's
 // daemon looks at that at its own pace too (amazon-vpc-cni-k8s, pkg/ipamd).
 func (a *agents) follow(ctx context.Context, me *agent, env map[string]string, state dataplane.DaemonState, network func() controlplane.NodeNetwork, report func(controlplane.DaemonReport) error) error {
-	var seen []byte
 	n := network()
 	r := controlplane.DaemonReport{Phase: phases[state.Phase], Network: &n}
 	told, word, swept := "", time.Time{}, a.l.Clock.Now()
@@ -200,13 +220,13 @@ func (a *agents) follow(ctx context.Context, me *agent, env map[string]string, s
 	defer pace.Stop()
 	for {
 		log := a.l.Addresses.Log(me.node.InstanceID)
-		r.Log = string(appended(seen, log))
-		seen = log
+		r.Log = string(a.untold(me.node.InstanceID, log))
 		now := a.l.Clock.Now()
 		if r.Log != "" || r.Phase != told || r.Network != nil || now.Sub(word) >= agentWord {
 			if err := report(r); err != nil {
 				return err
 			}
+			a.told(me.node.InstanceID, log)
 			told, word, r.Network = r.Phase, now, nil
 		}
 		if now.Sub(swept) >= sweepPace {
@@ -226,6 +246,19 @@ func (a *agents) follow(ctx context.Context, me *agent, env map[string]string, s
 		}
 		r.Phase = phases[a.rt.cni.Observe(me.node, me.run, env).Phase]
 	}
+}
+
+// untold is what of a log the node has not been told, by whichever connection.
+func (a *agents) untold(instanceID string, log []byte) []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return appended(a.logged[instanceID], log)
+}
+
+func (a *agents) told(instanceID string, log []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.logged[instanceID] = log
 }
 
 // appended is what a log got since it was last looked at; a log forgets its beginning.

@@ -19,121 +19,6 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/podeni"
 )
 
-// adopt takes back, before any address is given, those that pods have: sandboxes that the
-// node still has, whether or not the API server was told of their address, and pods that
-// show one, whose sandbox may be made anew.
-func (a *agents) adopt(ctx context.Context, node dataplane.Node, sandboxes []controlplane.Sandbox) error {
-	pods, err := a.podsOn(ctx, node.Name)
-	if err != nil {
-		return fmt.Errorf("pods of %s: %w", node.Name, err)
-	}
-	known := map[types.UID]*lease{}
-	for _, s := range sandboxes {
-		uid := s.UID
-		if uid == "" {
-			uid = uidOf(pods, s.Pod)
-		}
-		if uid != "" && s.IP.IsValid() {
-			known[uid] = &lease{instance: node.InstanceID, container: s.ContainerID, pod: s.Pod, ip: s.IP}
-		}
-	}
-	for uid, pod := range pods {
-		ip, err := netip.ParseAddr(pod.Status.PodIP)
-		if known[uid] == nil && err == nil && !pod.Spec.HostNetwork && !finished(pod) && podeni.Wants(pod) == 0 {
-			known[uid] = &lease{instance: node.InstanceID, pod: keyOfPod(pod), ip: ip}
-		}
-	}
-	for uid, h := range known {
-		ip, err := a.l.Addresses.Assign(ctx, node.InstanceID, uid, h.pod, h.ip)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil || ip != h.ip:
-			a.l.Log.Warn("pod lost its address", "pod", h.pod, "address", h.ip, "error", err)
-			a.l.Addresses.Release(ctx, node.InstanceID, uid)
-			delete(known, uid)
-		}
-	}
-	a.mu.Lock()
-	var gone []types.UID
-	for uid, h := range a.held {
-		// A pod that lives keeps its own: a sandbox may come to be at this moment.
-		if pod := pods[uid]; h.instance == node.InstanceID && known[uid] == nil && (pod == nil || finished(pod)) {
-			gone = append(gone, uid)
-			delete(a.held, uid)
-		}
-	}
-	for uid, h := range known {
-		a.held[uid] = h
-	}
-	a.mu.Unlock()
-	// Their sandboxes ended while the agent could not say so.
-	for _, uid := range gone {
-		a.l.Addresses.Release(ctx, node.InstanceID, uid)
-	}
-	return nil
-}
-
-func keyOfPod(p *corev1.Pod) types.NamespacedName {
-	return types.NamespacedName{Namespace: p.Namespace, Name: p.Name}
-}
-
-func uidOf(pods map[types.UID]*corev1.Pod, name types.NamespacedName) types.UID {
-	for uid, p := range pods {
-		if keyOfPod(p) == name {
-			return uid
-		}
-	}
-	return ""
-}
-
-// podsOn asks the API server itself: what a watch says may be old.
-func (a *agents) podsOn(ctx context.Context, node string) (map[types.UID]*corev1.Pod, error) {
-	list, err := a.rt.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[types.UID]*corev1.Pod, len(list.Items))
-	for i := range list.Items {
-		out[list.Items[i].UID] = &list.Items[i]
-	}
-	return out, nil
-}
-
-// sweep gives back the addresses of pods that the API server has not known for a while:
-// the word that their sandbox ended got lost.
-func (a *agents) sweep(ctx context.Context, node dataplane.Node) error {
-	pods, err := a.podsOn(ctx, node.Name)
-	if err != nil {
-		return err
-	}
-	now := a.l.Clock.Now()
-	var gone []types.UID
-	a.mu.Lock()
-	for uid, h := range a.held {
-		switch {
-		case h.instance != node.InstanceID:
-		case pods[uid] != nil:
-			h.missing = time.Time{}
-		case h.missing.IsZero():
-			h.missing = now
-		case now.Sub(h.missing) >= missingLimit:
-			gone = append(gone, uid)
-			delete(a.held, uid)
-		}
-	}
-	for uid, w := range a.waiting {
-		if w.InstanceID == node.InstanceID && (pods[uid] == nil || finished(pods[uid]) || pods[uid].DeletionTimestamp != nil) {
-			delete(a.waiting, uid)
-		}
-	}
-	a.mu.Unlock()
-	for _, uid := range gone {
-		a.l.Addresses.Release(ctx, node.InstanceID, uid)
-	}
-	return nil
-}
-
 // unreachable is what the plugin says while no daemon serves on a node.
 func (a *agents) unreachable(instanceID string) error {
 	a.mu.Lock()
@@ -163,6 +48,9 @@ func (a *agents) add(ctx context.Context, node dataplane.Node, s controlplane.Sa
 		return netip.Addr{}, fmt.Errorf("pod %s has been deleted", s.Pod)
 	case err != nil:
 		return netip.Addr{}, fmt.Errorf("pod %s: %w", s.Pod, err)
+	case pod.Spec.NodeName != node.Name:
+		// Whoever is on the host network can name a pod. Its own node's word counts.
+		return netip.Addr{}, fmt.Errorf("pod %s is not bound to node %s", s.Pod, node.Name)
 	case podeni.Wants(pod) > 0:
 		return netip.Addr{}, fmt.Errorf("pod %s wants a branch network interface (security groups for pods), which ekslocal's real nodes do not have: take a cluster of the embedded backend", s.Pod)
 	}
@@ -258,7 +146,7 @@ func (l *Lifecycle) DelPod(ctx context.Context, clusterID, instanceID string, s 
 		if err == nil && pod.UID == uid && !finished(pod) && pod.DeletionTimestamp == nil {
 			return nil
 		}
-		a.drop(uid)
+		a.drop(uid, instanceID)
 	}
 	a.l.Addresses.Release(asNode(ctx, a.rt.scope), instanceID, uid)
 	return nil
@@ -287,10 +175,4 @@ func (a *agents) release(instanceID string, s controlplane.Sandbox) (uid types.U
 		return "", false
 	}
 	return s.UID, false
-}
-
-func (a *agents) drop(uid types.UID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.held, uid)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,17 +24,21 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/ipam/ipamd"
 )
 
-// ledger is a pool of addresses that remembers who has which.
-type ledger struct {
+// leases is a pool of addresses that remembers who has which.
+type leases struct {
 	pools
 	mu   sync.Mutex
 	free []netip.Addr
 	has  map[types.UID]netip.Addr
 	log  string
+	// expected is what was said of the pool when it began; unseen: its interfaces are not known.
+	expected map[types.UID]netip.Addr
+	began    bool
+	unseen   bool
 }
 
-func newLedger(addresses ...string) *ledger {
-	l := &ledger{has: map[types.UID]netip.Addr{}}
+func newLeases(addresses ...string) *leases {
+	l := &leases{has: map[types.UID]netip.Addr{}}
 	l.total = len(addresses)
 	for _, a := range addresses {
 		l.free = append(l.free, netip.MustParseAddr(a))
@@ -41,9 +46,12 @@ func newLedger(addresses ...string) *ledger {
 	return l
 }
 
-func (l *ledger) Assign(_ context.Context, _ string, uid types.UID, _ types.NamespacedName, prefer netip.Addr) (netip.Addr, error) {
+func (l *leases) Assign(_ context.Context, _ string, uid types.UID, _ types.NamespacedName, prefer netip.Addr) (netip.Addr, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.unseen {
+		return netip.Addr{}, ipamd.ErrNoAddress
+	}
 	if ip, ok := l.has[uid]; ok {
 		return ip, nil
 	}
@@ -62,7 +70,7 @@ func (l *ledger) Assign(_ context.Context, _ string, uid types.UID, _ types.Name
 	return netip.Addr{}, ipamd.ErrNoAddress
 }
 
-func (l *ledger) Release(_ context.Context, _ string, uid types.UID) {
+func (l *leases) Release(_ context.Context, _ string, uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ip, ok := l.has[uid]; ok {
@@ -71,17 +79,45 @@ func (l *ledger) Release(_ context.Context, _ string, uid types.UID) {
 	}
 }
 
-func (l *ledger) Log(string) []byte {
+func (l *leases) Expect(_ string, pods map[types.UID]netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.began {
+		l.expected = pods
+	}
+}
+
+func (l *leases) Start(context.Context, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.began = true
+}
+
+func (l *leases) View(string) (ipamd.View, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return ipamd.View{Total: l.total}, !l.unseen
+}
+
+func (l *leases) Pods(string) map[types.UID]netip.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.has)
+}
+
+func (l *leases) Log(string) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return []byte(l.log)
 }
 
-func (l *ledger) holders() map[string]string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *leases) holders() map[string]string {
+	return textOf(l.Pods(""))
+}
+
+func textOf(addresses map[types.UID]netip.Addr) map[string]string {
 	out := map[string]string{}
-	for uid, ip := range l.has {
+	for uid, ip := range addresses {
 		out[string(uid)] = ip.String()
 	}
 	return out
@@ -91,11 +127,11 @@ func (l *ledger) holders() map[string]string {
 type agentFixture struct {
 	*cniFixture
 	*agents
-	pool *ledger
+	pool *leases
 }
 
 func newAgentFixture(t *testing.T, addresses ...string) *agentFixture {
-	f := &agentFixture{cniFixture: newCNIFixture(t), pool: newLedger(addresses...)}
+	f := &agentFixture{cniFixture: newCNIFixture(t), pool: newLeases(addresses...)}
 	f.cniFixture.l.Addresses = f.pool
 	f.agents = f.cniFixture.rt.agents
 	f.agents.l.runtimes["id"] = f.agents.rt
@@ -130,15 +166,26 @@ func (f *agentFixture) delete(name string) {
 	}
 }
 
+func (f *agentFixture) phase(name string, to corev1.PodPhase) {
+	f.t.Helper()
+	pods := f.agents.rt.client.CoreV1().Pods("default")
+	p, err := pods.Get(f.t.Context(), name, metav1.GetOptions{})
+	if err == nil {
+		p.Status.Phase = to
+		_, err = pods.UpdateStatus(f.t.Context(), p, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // serve begins a daemon's run, as Daemon does.
 func (f *agentFixture) serve(run string, sandboxes ...controlplane.Sandbox) *agent {
 	f.t.Helper()
 	me := f.begin(f.cniFixture.node, run, func() {})
-	state := f.cni.Observe(f.cniFixture.node, run, nil)
-	if err := f.adopt(f.t.Context(), f.cniFixture.node, sandboxes); err != nil {
+	if _, err := f.start(f.t.Context(), me, controlplane.DaemonStart{Run: run, Sandboxes: sandboxes}); err != nil {
 		f.t.Fatal(err)
 	}
-	f.open(me, state.Address)
 	return me
 }
 
@@ -189,6 +236,10 @@ func TestAddPod(t *testing.T) {
 	if _, err := f.addPod(gone); err == nil || !strings.Contains(err.Error(), "has been deleted") {
 		t.Errorf("a pod that is gone: %v", err)
 	}
+	foreign := f.pod("foreign", "", func(p *corev1.Pod) { p.Spec.NodeName = "another" })
+	if _, err := f.addPod(foreign); err == nil || err.Error() != "pod default/foreign is not bound to node node" || len(f.list(all)) != 0 {
+		t.Errorf("a pod of another node: %v, waiting %v", err, f.list(all))
+	}
 	branch := f.pod("branch", "", func(p *corev1.Pod) {
 		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{"vpc.amazonaws.com/pod-eni": resource.MustParse("1")}
 	})
@@ -226,66 +277,6 @@ func TestDelPod(t *testing.T) {
 	}
 	if err := f.agents.l.DelPod(t.Context(), "other", "i-1", first); !errors.Is(err, controlplane.ErrNoAgent) {
 		t.Errorf("of another cluster: %v", err)
-	}
-}
-
-// TestAdopt: after a restart of the emulator no pod loses its address to another, whether
-// the API server knows it or the node alone.
-func TestAdopt(t *testing.T) {
-	f := newAgentFixture(t, "10.0.0.10", "10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.14")
-	shown := f.pod("shown", "10.0.0.10")
-	wired := f.pod("wired", "")
-	wired.IP = netip.MustParseAddr("10.0.0.11")
-	forced := controlplane.Sandbox{ContainerID: "c-forced", Pod: types.NamespacedName{Namespace: "default", Name: "forced"}, UID: "uid-forced", IP: netip.MustParseAddr("10.0.0.12")}
-	f.pod("ended", "10.0.0.13", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
-	f.pod("host", "10.0.0.13", func(p *corev1.Pod) { p.Spec.HostNetwork = true })
-	f.serve("r1", wired, forced)
-	want := map[string]string{"uid-shown": "10.0.0.10", "uid-wired": "10.0.0.11", "uid-forced": "10.0.0.12"}
-	if diff := cmp.Diff(want, f.pool.holders()); diff != "" {
-		t.Errorf("adopted (-want +got):\n%s", diff)
-	}
-	// The end of a sandbox that nobody has told us of, of a pod that lives: it gets another.
-	if err := f.agents.l.DelPod(t.Context(), "id", "i-1", shown); err != nil {
-		t.Error(err)
-	}
-	if diff := cmp.Diff(want, f.pool.holders()); diff != "" {
-		t.Errorf("after the end of an older sandbox (-want +got):\n%s", diff)
-	}
-	f.delete("shown")
-	if err := f.agents.l.DelPod(t.Context(), "id", "i-1", shown); err != nil {
-		t.Error(err)
-	}
-	delete(want, "uid-shown")
-	if diff := cmp.Diff(want, f.pool.holders()); diff != "" {
-		t.Errorf("after the end of the pod (-want +got):\n%s", diff)
-	}
-	// The daemon comes again, and a sandbox has ended meanwhile.
-	f.serve("r1", wired)
-	delete(want, "uid-forced")
-	if diff := cmp.Diff(want, f.pool.holders()); diff != "" {
-		t.Errorf("after a gap (-want +got):\n%s", diff)
-	}
-}
-
-// TestSweepOfAddresses: the address of a pod whose sandbox nobody reports comes back in the end.
-func TestSweepOfAddresses(t *testing.T) {
-	f := newAgentFixture(t, "10.0.0.10")
-	f.serve("r1")
-	if _, err := f.addPod(f.pod("web", "")); err != nil {
-		t.Fatal(err)
-	}
-	f.delete("web")
-	for _, c := range []struct {
-		after time.Duration
-		held  int
-	}{{0, 1}, {missingLimit - time.Second, 1}, {time.Second, 0}} {
-		f.clock().Step(c.after)
-		if err := f.sweep(t.Context(), f.cniFixture.node); err != nil {
-			t.Fatal(err)
-		}
-		if got := f.pool.holders(); len(got) != c.held {
-			t.Errorf("after %s more: %v", c.after, got)
-		}
 	}
 }
 

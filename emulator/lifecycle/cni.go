@@ -42,13 +42,14 @@ type cni struct {
 	watching bool
 }
 
-// cniNode is the daemon of one node.
+// cniNode is the daemon of one node: of a real one, also while its container is out of
+// touch. That comes again with the same run, or another one takes its place.
 type cniNode struct {
 	node   dataplane.Node
 	run    string
 	config ipamd.NodeConfig
 	state  dataplane.DaemonState
-	// started: with custom networking, its ENIConfig has been looked for.
+	// started: its pool has, with custom networking after a look for its ENIConfig.
 	started bool
 }
 
@@ -108,6 +109,7 @@ func withoutPrefixes(s ipamd.Settings, instanceType string) string {
 
 // start hands a node's pool what is known, and lets it fill.
 func (c *cni) start(d *cniNode) {
+	d.started = true
 	c.l.Addresses.Configure(d.node.InstanceID, d.config)
 	c.l.Addresses.Start(asNode(context.Background(), c.rt.scope), d.node.InstanceID)
 }
@@ -212,7 +214,6 @@ func (c *cni) customize(ctx context.Context, d *cniNode, name string, settings i
 		c.l.Addresses.Configure(instanceID, d.config)
 		return wanted, nil
 	}
-	d.started = true
 	c.start(d)
 	return wanted, nil
 }
@@ -223,9 +224,9 @@ func (c *cni) customize(ctx context.Context, d *cniNode, name string, settings i
 func (c *cni) poolChanged(instanceID string) {
 	c.mu.Lock()
 	d := c.nodes[instanceID]
-	if d == nil || d.state.Phase != dataplane.DaemonStarting {
+	if d == nil || !d.started || d.state.Phase != dataplane.DaemonStarting {
 		c.mu.Unlock()
-		return
+		return // or it only looked for the addresses of pods that run
 	}
 	v, ok := c.l.Addresses.View(instanceID)
 	if !ok {
@@ -345,7 +346,7 @@ func (c *cni) nodeChanged(was, now *corev1.Node) {
 	for id, d := range c.nodes {
 		if d.node.Name == now.Name {
 			d.config.Unschedulable = cordoned(now)
-			if d.started || !d.config.CustomNetworking {
+			if d.started {
 				c.l.Addresses.Configure(id, d.config)
 			}
 		}

@@ -173,6 +173,10 @@ func TestCustomNetworkingWaitsForAnInterface(t *testing.T) {
 	if p := f.phase("run-1", env); p != dataplane.DaemonStarting || f.pools.started != 0 || !f.pools.last().DisableProvisioning {
 		t.Fatalf("phase %v, started %d times with %+v", p, f.pools.started, f.pools.last())
 	}
+	f.poolChanged("i-1") // it only looked for the addresses of pods that run
+	if p := f.phase("run-1", env); p != dataplane.DaemonStarting {
+		t.Errorf("before its ENIConfig is looked for its phase is %v", p)
+	}
 	reconcile()
 	if c := f.pools.last(); f.pools.started != 1 || c.ENIConfig != nil || c.ENIConfigName != "us-east-1a" || c.DisableProvisioning {
 		t.Fatalf("started %d times with %+v", f.pools.started, c)

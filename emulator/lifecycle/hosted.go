@@ -157,6 +157,7 @@ func (l *Lifecycle) unhost(ctx context.Context, i *ec2svc.Instance, rt *runtime)
 	if err := rt.deleteNode(ctx, aws.ToString(i.PrivateDnsName), *i.InstanceId); err != nil {
 		return err
 	}
+	rt.agents.forget(*i.InstanceId)
 	l.Addresses.Forget(*i.InstanceId)
 	return nil
 }

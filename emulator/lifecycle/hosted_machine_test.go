@@ -94,6 +94,10 @@ func newHostWorld(t *testing.T, nodes ...string) *hostWorld {
 		}
 	}
 	w.rt = &runtime{id: "c", name: "dev", scope: w.sc, client: client, nodes: inf, hosted: &hosted{hoster: w.motel, failed: map[string]error{}}}
+	w.rt.cni, w.rt.agents = newCNI(w.Lifecycle, w.rt), newAgents(w.Lifecycle, w.rt)
+	for _, instance := range nodes {
+		w.rt.agents.tell(instance, nil)
+	}
 	return w
 }
 
@@ -150,6 +154,9 @@ func TestUnhost(t *testing.T) {
 		nodes, forgotten := []string{"ip-b.ec2.internal"}, []string{"i-a"}
 		if want == "" {
 			nodes, forgotten = []string{"ip-a.ec2.internal", "ip-b.ec2.internal"}, nil
+		}
+		if _, known := w.rt.agents.ledgers["i-a"]; known != (want == "") {
+			t.Errorf("%s: its sandboxes are known: %t", s, known)
 		}
 		if d := cmp.Diff([]any{want, nodes, forgotten}, []any{strings.Join(w.motel.asked, ","), w.nodeNames(t), w.addresses.ids}); d != "" {
 			t.Errorf("%s: %s", s, d)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/eksauth"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/awsid"
@@ -72,6 +74,8 @@ type AutoScaling interface {
 // Addresses gives pods their addresses and forgets instances that are gone.
 type Addresses interface {
 	dataplane.Addresses
+	// Pods tells which pods have which addresses of an instance.
+	Pods(instanceID string) map[types.UID]netip.Addr
 	// Start fills a node's pool before its first pod asks: its daemon has started.
 	Start(ctx context.Context, instanceID string)
 	// Configure tells a node's pool what the cluster says of it.

@@ -60,6 +60,8 @@ func (q *questions) node(w http.ResponseWriter, r *http.Request) {
 		q.delPod(w, r, id, instance)
 	case protocol.Daemon:
 		q.daemon(w, r, id, instance)
+	case protocol.Sandboxes:
+		q.sandboxes(w, r, id, instance)
 	case protocol.Credentials:
 		q.credentials(w, r, id, instance)
 	default:
@@ -70,6 +72,23 @@ func (q *questions) node(w http.ResponseWriter, r *http.Request) {
 func sandbox(s protocol.Sandbox) controlplane.Sandbox {
 	return controlplane.Sandbox{
 		ContainerID: s.ContainerID, Pod: types.NamespacedName{Namespace: s.Namespace, Name: s.Name}, UID: types.UID(s.UID), IP: s.IP,
+	}
+}
+
+func sandboxes(list []protocol.Sandbox) (out []controlplane.Sandbox) {
+	for _, s := range list {
+		out = append(out, sandbox(s))
+	}
+	return out
+}
+
+func (q *questions) sandboxes(w http.ResponseWriter, r *http.Request, id, instance string) {
+	var in protocol.SandboxList
+	if !questionOf(w, r, &in) {
+		return
+	}
+	if err := q.cfg.Agents.Sandboxes(r.Context(), id, instance, sandboxes(in.Sandboxes)); err != nil {
+		fail(w, err)
 	}
 }
 
@@ -102,10 +121,7 @@ func (q *questions) daemon(w http.ResponseWriter, r *http.Request, id, instance 
 	if !questionOf(w, r, &in) {
 		return
 	}
-	start := controlplane.DaemonStart{Run: in.Run, Env: in.Env}
-	for _, s := range in.Sandboxes {
-		start.Sandboxes = append(start.Sandboxes, sandbox(s))
-	}
+	start := controlplane.DaemonStart{Run: in.Run, Env: in.Env, Sandboxes: sandboxes(in.Sandboxes)}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(q.life, cancel)()

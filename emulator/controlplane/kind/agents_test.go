@@ -25,6 +25,7 @@ type agents struct {
 	add    func(s controlplane.Sandbox) (netip.Addr, error)
 	daemon func(ctx context.Context, s controlplane.DaemonStart, report func(controlplane.DaemonReport) error) error
 	token  func(string) (controlplane.PodCredentials, error)
+	told   []controlplane.Sandbox
 }
 
 func (a *agents) AddPod(_ context.Context, cluster, instance string, s controlplane.Sandbox) (netip.Addr, error) {
@@ -38,6 +39,13 @@ func (a *agents) DelPod(context.Context, string, string, controlplane.Sandbox) e
 }
 func (a *agents) Daemon(ctx context.Context, _, _ string, s controlplane.DaemonStart, report func(controlplane.DaemonReport) error) error {
 	return a.daemon(ctx, s, report)
+}
+func (a *agents) Sandboxes(_ context.Context, cluster, instance string, all []controlplane.Sandbox) error {
+	if cluster != "c1" || instance != "i-1" {
+		return controlplane.ErrNoAgent
+	}
+	a.told = all
+	return nil
 }
 func (a *agents) PodCredentials(_ context.Context, _, _, token string) (controlplane.PodCredentials, error) {
 	return a.token(token)
@@ -77,6 +85,10 @@ func TestNodeQuestions(t *testing.T) {
 	var no *protocol.Error
 	if err := c.Call(t.Context(), protocol.DelPod, s, nil); !errors.As(err, &no) || no.Status != http.StatusServiceUnavailable {
 		t.Errorf("%v", err)
+	}
+	list := protocol.SandboxList{Sandboxes: []protocol.Sandbox{s}}
+	if err := c.Call(t.Context(), protocol.Sandboxes, list, nil); err != nil || len(a.told) != 1 || a.told[0].ContainerID != "c" || a.told[0].UID != "u" {
+		t.Errorf("%+v, %v", a.told, err)
 	}
 	a.token = func(token string) (controlplane.PodCredentials, error) {
 		if token != "jwt" {

@@ -31,6 +31,21 @@ type Agent struct {
 	Log    *slog.Logger
 	// Masquerade applies a node's rules for traffic that leaves it.
 	Masquerade func(context.Context, protocol.NodeNetwork) error
+	// Pause waits between two words about the node's sandboxes.
+	Pause func(context.Context) error
+}
+
+// pace is how often the emulator is told which sandboxes there are: an address that a
+// sandbox forgot to give back waits for that, and nothing else does.
+const pace = 15 * time.Second
+
+func pause(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(pace):
+		return nil
+	}
 }
 
 // Main serves until ctx ends.
@@ -41,7 +56,7 @@ func Main(ctx context.Context) error {
 		return err
 	}
 	a := &Agent{
-		Config: protocol.ConfigFile, Ledger: protocol.Ledger{Dir: protocol.SandboxDir}, Images: images, Log: log, Masquerade: masquerade,
+		Config: protocol.ConfigFile, Ledger: protocol.Ledger{Dir: protocol.SandboxDir}, Images: images, Log: log, Masquerade: masquerade, Pause: pause,
 	}
 	var lc net.ListenConfig
 	socket, err := lc.Listen(ctx, "unix", protocol.Socket)
@@ -132,7 +147,30 @@ func (a *Agent) daemon(w http.ResponseWriter, r *http.Request) {
 		protocol.Refuse(w, http.StatusInternalServerError, protocol.Failure{Message: err.Error()})
 		return
 	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go a.tell(ctx)
 	a.pass(w, r)
+}
+
+// tell lists the node's sandboxes to the emulator now and then, until ctx ends. It does so
+// here and not in the daemon's container, which has no part in them.
+func (a *Agent) tell(ctx context.Context) {
+	for a.Pause(ctx) == nil {
+		cfg, err := a.config()
+		if err != nil {
+			continue
+		}
+		all, err := a.Ledger.List()
+		if err == nil {
+			call, cancel := context.WithTimeout(ctx, pace)
+			err = protocol.NewClient(cfg.URL).Call(call, protocol.Sandboxes, protocol.SandboxList{Sandboxes: all}, nil)
+			cancel()
+		}
+		if err != nil && ctx.Err() == nil { // told again; an emulator that is older does not listen
+			a.Log.Debug("sandboxes of this node", "error", err)
+		}
+	}
 }
 
 func (a *Agent) network(w http.ResponseWriter, r *http.Request) {

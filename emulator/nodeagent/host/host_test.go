@@ -36,7 +36,7 @@ func writeConfig(t *testing.T, path string, c protocol.Config) {
 // TestPass: questions reach the emulator wherever it is at the time, and what it answers
 // comes back as it comes.
 func TestPass(t *testing.T) {
-	goOn := make(chan struct{})
+	goOn, told := make(chan struct{}), make(chan protocol.SandboxList, 1)
 	emulator := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/nodes/c/i/secret/add":
@@ -51,13 +51,28 @@ func TestPass(t *testing.T) {
 			protocol.Answer(w, protocol.DaemonReport{Phase: protocol.PhaseServing})
 			_ = http.NewResponseController(w).Flush()
 			<-goOn
+		case "/nodes/c/i/secret/sandboxes":
+			var l protocol.SandboxList
+			if err := json.NewDecoder(r.Body).Decode(&l); err != nil {
+				t.Error(err)
+			}
+			told <- l
 		default:
 			t.Errorf("asked for %s", r.URL.Path)
 		}
 	}))
 	defer emulator.Close()
 	dir := t.TempDir()
+	paused := make(chan struct{})
 	a := &Agent{
+		Pause: func(ctx context.Context) error {
+			select {
+			case paused <- struct{}{}:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
 		Config: filepath.Join(dir, "node.json"), Ledger: protocol.Ledger{Dir: filepath.Join(dir, "sandboxes")}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Masquerade: func(_ context.Context, n protocol.NodeNetwork) error {
 			if n.ExternalSNAT {
@@ -92,11 +107,23 @@ func TestPass(t *testing.T) {
 		if r.Phase != protocol.PhaseServing {
 			t.Errorf("%+v", r)
 		}
+		// While the call is open, the emulator hears which sandboxes there are.
+		if err := a.Ledger.Put(protocol.Sandbox{ContainerID: "c2"}); err != nil {
+			t.Error(err)
+		}
+		<-paused
+		if l := <-told; len(l.Sandboxes) != 2 {
+			t.Errorf("told %+v", l)
+		}
 		close(goOn) // the report has come while the call is open
 		return nil
 	})
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the end of a daemon's call: %v", err)
+	}
+	var left *protocol.Error
+	if err := c.Call(t.Context(), protocol.Sandboxes, protocol.SandboxList{}, nil); !errors.As(err, &left) || left.Status != http.StatusNotFound {
+		t.Errorf("anybody on the node says which sandboxes there are: %v", err)
 	}
 	if err := c.Call(t.Context(), protocol.Network, protocol.NodeNetwork{}, nil); err != nil {
 		t.Error(err)

@@ -58,6 +58,7 @@ const (
 	AddPod      = "add"         // Sandbox -> PodNetwork
 	DelPod      = "del"         // Sandbox -> nothing
 	Daemon      = "daemon"      // DaemonStart -> a stream of DaemonReport, a line each
+	Sandboxes   = "sandboxes"   // SandboxList -> nothing; only the host agent asks it
 	Credentials = "credentials" // CredentialsRequest -> PodCredentials
 	Network     = "network"     // NodeNetwork -> nothing; answered by the host agent itself
 )
@@ -71,6 +72,12 @@ type Sandbox struct {
 	UID string `json:"uid,omitempty"`
 	// IP is what the sandbox has, where that is known.
 	IP netip.Addr `json:"ip,omitzero"`
+}
+
+// SandboxList is all sandboxes of a node that have a network. The host agent says it while
+// it passes a daemon's stream on.
+type SandboxList struct {
+	Sandboxes []Sandbox `json:"sandboxes"`
 }
 
 // PodNetwork is what a sandbox gets.
