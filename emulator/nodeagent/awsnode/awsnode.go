@@ -73,15 +73,13 @@ type daemon struct {
 	cfg Config
 	run string
 	health
-	log     *ipamdLog
 	written bool // the plugins' configuration
 }
 
 // Main is the entry point of the container aws-node. It returns the exit code.
 func Main(ctx context.Context, cfg Config) int {
-	d := &daemon{cfg: cfg, run: rand.Text(), log: openLog(cfg)}
+	d := &daemon{cfg: cfg, run: rand.Text()}
 	d.health.now = cfg.Now
-	defer d.log.close()
 	for _, p := range Plugins {
 		if err := install(cfg.Program, filepath.Join(cfg.BinDir, p)); err != nil {
 			d.say("error", err.Error())
@@ -118,18 +116,20 @@ func (d *daemon) follow(ctx context.Context) error {
 	return nil
 }
 
-// take makes the node what a report says.
+// take makes the node what a report says. What fails is tried again with the next
+// connection, whose first report has all of it.
 func (d *daemon) take(ctx context.Context, r protocol.DaemonReport) error {
-	d.log.write(r.Log)
+	writeLog(d.cfg, r.Log)
+	if r.Phase == protocol.PhaseRefused {
+		return refused(r.Reason)
+	}
 	if r.Network != nil {
 		n := *r.Network
 		n.Random = d.cfg.Env["AWS_VPC_K8S_CNI_RANDOMIZESNAT"]
 		if err := d.cfg.Asks.Call(ctx, protocol.Network, n, nil); err != nil {
 			d.say("error", "Failed to set up host network: "+err.Error())
+			return err // as upstream's daemon, which does not serve without its rules
 		}
-	}
-	if r.Phase == protocol.PhaseRefused {
-		return refused(r.Reason)
 	}
 	d.health.set(r.Phase == protocol.PhaseServing)
 	if r.Phase != protocol.PhaseServing || d.written {
@@ -138,7 +138,7 @@ func (d *daemon) take(ctx context.Context, r protocol.DaemonReport) error {
 	d.say("info", "Copying config file... ")
 	if err := writeConflist(d.cfg); err != nil {
 		d.say("error", "Failed to copy config file: "+err.Error())
-		return err // tried again with the next connection
+		return err
 	}
 	d.written = true
 	d.say("info", "Successfully copied CNI plugin binary and config file.")

@@ -30,6 +30,7 @@ type emulator struct {
 	mu      sync.Mutex
 	starts  []protocol.DaemonStart
 	network protocol.NodeNetwork
+	full    bool // no rules can be set
 }
 
 func newEmulator(t *testing.T) *emulator {
@@ -56,9 +57,13 @@ func newEmulator(t *testing.T) *emulator {
 			}
 		}
 	})
-	mux.HandleFunc("POST /network", func(_ http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST /network", func(w http.ResponseWriter, r *http.Request) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		if e.full {
+			protocol.Refuse(w, http.StatusInternalServerError, protocol.Failure{Message: "iptables-restore: exit status 4"})
+			return
+		}
 		if err := json.NewDecoder(r.Body).Decode(&e.network); err != nil {
 			t.Error(err)
 		}
@@ -120,7 +125,7 @@ func container(t *testing.T, e *emulator, env map[string]string) (d *daemon, out
 		Asks: protocol.NewClient(e.srv.URL), Env: env, BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "conf"), Out: out, Now: time.Now,
 		Pause: func(ctx context.Context) error { time.Sleep(time.Millisecond); return ctx.Err() },
 	}
-	d = &daemon{cfg: cfg, run: "run-1", log: openLog(cfg)}
+	d = &daemon{cfg: cfg, run: "run-1"}
 	d.health.now = time.Now
 	ctx, cancel := context.WithCancel(t.Context())
 	done = make(chan error, 1)
@@ -168,6 +173,30 @@ func TestServing(t *testing.T) {
 	d.health.now = func() time.Time { return time.Now().Add(patience + time.Minute) }
 	e.srv.CloseClientConnections()
 	eventually(t, "a gap without an end makes the node unready", func() bool { return !d.ok() })
+}
+
+// TestRulesThatCannotBeSet are tried again, and the node is not ready without them.
+func TestRulesThatCannotBeSet(t *testing.T) {
+	e := newEmulator(t)
+	e.full = true
+	d, out, _, stop := container(t, e, map[string]string{})
+	defer stop()
+	serving := protocol.DaemonReport{Phase: protocol.PhaseServing, Network: &protocol.NodeNetwork{ExternalSNAT: true}}
+	e.reports <- serving
+	eventually(t, "the daemon comes again", func() bool { return len(e.runs()) > 1 })
+	if _, err := os.Stat(filepath.Join(d.cfg.ConfDir, conflistName)); err == nil || d.ok() || !strings.Contains(out.String(), "Failed to set up host network: iptables-restore") {
+		t.Errorf("ready without rules: %v, %v, %s", err, d.ok(), out)
+	}
+	e.mu.Lock()
+	e.full = false
+	e.mu.Unlock()
+	e.reports <- serving
+	eventually(t, "the node is ready", d.ok)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.network.ExternalSNAT {
+		t.Error("the rules are not set")
+	}
 }
 
 func TestRefused(t *testing.T) {

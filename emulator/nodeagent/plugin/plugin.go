@@ -10,8 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	current "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/ekslocal/ekslocal/emulator/nodeagent/nodelog"
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/podnet"
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/protocol"
 )
@@ -246,13 +245,7 @@ func note(c conf, command string, args *skel.CmdArgs, err error) {
 		level, text = "error", text+": "+err.Error()
 	}
 	line, err := json.Marshal(map[string]string{"level": level, "ts": time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), "caller": "routed-eni-cni-plugin/cni.go", "msg": text})
-	if err != nil || os.MkdirAll(filepath.Dir(c.PluginLogFile), 0o755) != nil {
-		return
+	if err == nil {
+		_ = nodelog.Append(c.PluginLogFile, append(line, '\n')) // a log that cannot be written must not keep a pod from its network
 	}
-	f, err := os.OpenFile(c.PluginLogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return // a log that cannot be written must not keep a pod from its network
-	}
-	_, _ = f.Write(append(line, '\n'))
-	_ = f.Close()
 }
