@@ -27,12 +27,12 @@ type agents struct {
 	rt *runtime
 
 	mu      sync.Mutex
-	nodes   map[string]*agent    // by instance: those whose daemon's container runs
-	held    map[types.UID]*lease // addresses of pods
-	waiting map[types.UID]*dataplane.WaitingPod
-	address map[string]string // where plugins call the daemon, by instance
-	ledgers map[string]ledger // by instance
-	logged  map[string][]byte // what was last told of a daemon's log, by instance
+	nodes   map[string]*agent     // by instance: those whose daemon's container runs
+	held    map[types.UID]*lease  // addresses of pods, by the UID that their sandboxes have
+	waiting map[types.UID]*waiter // likewise
+	address map[string]string     // where plugins call the daemon, by instance
+	ledgers map[string]ledger     // by instance
+	logged  map[string][]byte     // what was last told of a daemon's log, by instance
 }
 
 // agent is one start of a node's address daemon.
@@ -56,9 +56,15 @@ type lease struct {
 	missing   time.Time // since when the pod is gone or finished, zero: it is not
 }
 
+// waiter is a pod without an address.
+type waiter struct {
+	dataplane.WaitingPod
+	uid types.UID // of its object
+}
+
 func newAgents(l *Lifecycle, rt *runtime) *agents {
 	return &agents{
-		l: l, rt: rt, nodes: map[string]*agent{}, held: map[types.UID]*lease{}, waiting: map[types.UID]*dataplane.WaitingPod{},
+		l: l, rt: rt, nodes: map[string]*agent{}, held: map[types.UID]*lease{}, waiting: map[types.UID]*waiter{},
 		address: map[string]string{}, ledgers: map[string]ledger{}, logged: map[string][]byte{},
 	}
 }

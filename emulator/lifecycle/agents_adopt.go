@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -133,7 +134,19 @@ func uidOf(pods map[types.UID]*corev1.Pod, name types.NamespacedName) types.UID 
 	return ""
 }
 
-// podsOn asks the API server itself: what a watch says may be old.
+// sandboxUID is what the container runtime takes for a pod's UID. A static pod has one of
+// its kubelet there, which its mirror in the API server names; that may be deleted and made
+// anew over a pod that runs. Anybody may write the annotation, but no UID of the API
+// server's, all of which have dashes, is taken from it.
+func sandboxUID(p *corev1.Pod) types.UID {
+	if own := p.Annotations[corev1.MirrorPodAnnotationKey]; own != "" && !strings.Contains(own, "-") {
+		return types.UID(own)
+	}
+	return p.UID
+}
+
+// podsOn asks the API server itself: what a watch says may be old. The keys are those of
+// sandboxes.
 func (a *agents) podsOn(ctx context.Context, node string) (map[types.UID]*corev1.Pod, error) {
 	list, err := a.rt.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + node})
 	if err != nil {
@@ -141,7 +154,7 @@ func (a *agents) podsOn(ctx context.Context, node string) (map[types.UID]*corev1
 	}
 	out := make(map[types.UID]*corev1.Pod, len(list.Items))
 	for i := range list.Items {
-		out[list.Items[i].UID] = &list.Items[i]
+		out[sandboxUID(&list.Items[i])] = &list.Items[i]
 	}
 	return out, nil
 }
@@ -206,7 +219,7 @@ func (a *agents) sweep(ctx context.Context, node dataplane.Node) error {
 		}
 	}
 	for uid, w := range a.waiting {
-		if w.InstanceID == node.InstanceID && (ended(pods[uid]) || pods[uid].DeletionTimestamp != nil) {
+		if pod := pods[uid]; w.InstanceID == node.InstanceID && (ended(pod) || pod.DeletionTimestamp != nil) {
 			delete(a.waiting, uid)
 		}
 	}

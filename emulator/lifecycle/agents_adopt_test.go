@@ -123,6 +123,62 @@ func TestLeaseOfAnotherInstance(t *testing.T) {
 	}
 }
 
+// TestStaticPod: its sandbox has another UID than its mirror in the API server.
+func TestStaticPod(t *testing.T) {
+	f := newAgentFixture(t, "10.0.0.10", "10.0.0.11", "10.0.0.12")
+	f.serve("r1")
+	s := controlplane.Sandbox{ContainerID: "c-static", Pod: types.NamespacedName{Namespace: "default", Name: "static"}, UID: "0f1e2d"}
+	if _, err := f.addPod(s); err == nil {
+		t.Error("an address before the mirror is there")
+	}
+	mirrors := func(uid string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: uid} }
+	}
+	f.pod("static", "", mirrors("0f1e2d"))
+	f.pool.unseen = true
+	if _, err := f.addPod(s); err == nil || len(f.list(func(_ types.NamespacedName, uid types.UID) bool { return uid == "uid-static" })) != 1 {
+		t.Errorf("%v: the mirror does not wait", err)
+	}
+	f.pool.unseen = false
+	ip, err := f.addPod(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"0f1e2d": ip}
+	// The mirror is made anew over the pod, and the emulator starts again.
+	f.delete("static")
+	f.pod("static", ip, mirrors("0f1e2d"), func(p *corev1.Pod) { p.UID = "uid-another" })
+	s.IP = netip.MustParseAddr(ip)
+	f.serve("r1", s)
+	for range 3 {
+		f.clock().Step(missingLimit)
+		f.tell("i-1", nil)
+		if err := f.sweep(t.Context(), f.cniFixture.node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(want, f.pool.holders()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	forged := f.pod("forged", "", mirrors("uid-web"))
+	forged.UID = ""
+	if _, err := f.addPod(forged); err != nil || f.held["uid-forged"] == nil || f.held["uid-web"] != nil {
+		t.Errorf("an annotation makes another pod of one: %v, %v", err, f.held)
+	}
+	copied := f.pod("copied", "", mirrors("abcdef"))
+	copied.UID = ""
+	f.hold("abcdef", &lease{instance: "i-2"})
+	if _, err := f.addPod(copied); err == nil || f.held["abcdef"].instance != "i-2" {
+		t.Errorf("the address of another node's static pod: %v, %+v", err, f.held["abcdef"])
+	}
+	if err := f.agents.l.DelPod(t.Context(), "id", "i-1", s); err != nil {
+		t.Error(err)
+	}
+	if _, has := f.pool.holders()["0f1e2d"]; has {
+		t.Error("it has its address after its end")
+	}
+}
+
 // TestSweepOfAddresses: the address of a pod that has ended comes back in the end, but not
 // while its node has the sandbox, or does not say.
 func TestSweepOfAddresses(t *testing.T) {

@@ -44,7 +44,8 @@ func (l *Lifecycle) AddPod(ctx context.Context, clusterID, instanceID string, s 
 func (a *agents) add(ctx context.Context, node dataplane.Node, s controlplane.Sandbox) (netip.Addr, error) {
 	pod, err := a.rt.client.CoreV1().Pods(s.Pod.Namespace).Get(ctx, s.Pod.Name, metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err), err == nil && s.UID != "" && pod.UID != s.UID:
+	case apierrors.IsNotFound(err), err == nil && s.UID != "" && sandboxUID(pod) != s.UID:
+		// Or a static pod's mirror is not there yet: the kubelet tries again.
 		return netip.Addr{}, fmt.Errorf("pod %s has been deleted", s.Pod)
 	case err != nil:
 		return netip.Addr{}, fmt.Errorf("pod %s: %w", s.Pod, err)
@@ -54,7 +55,7 @@ func (a *agents) add(ctx context.Context, node dataplane.Node, s controlplane.Sa
 	case podeni.Wants(pod) > 0:
 		return netip.Addr{}, fmt.Errorf("pod %s wants a branch network interface (security groups for pods), which ekslocal's real nodes do not have: take a cluster of the embedded backend", s.Pod)
 	}
-	s.UID = pod.UID
+	s.UID = sandboxUID(pod)
 	ip, err := a.assign(ctx, node, pod, s)
 	if err != nil {
 		a.starve(node, pod, s, err)
@@ -66,6 +67,9 @@ func (a *agents) add(ctx context.Context, node dataplane.Node, s controlplane.Sa
 func (a *agents) assign(ctx context.Context, node dataplane.Node, pod *corev1.Pod, s controlplane.Sandbox) (netip.Addr, error) {
 	if !a.serves(node.InstanceID) {
 		return netip.Addr{}, a.unreachable(node.InstanceID)
+	}
+	if a.elsewhere(s.UID, node.InstanceID) {
+		return netip.Addr{}, fmt.Errorf("pod %s has its address on another node", s.Pod)
 	}
 	prefer, _ := netip.ParseAddr(pod.Status.PodIP) // a pod that is new shows none
 	ip, err := a.l.Addresses.Assign(ctx, node.InstanceID, s.UID, s.Pod, prefer)
@@ -93,15 +97,15 @@ func (a *agents) starve(node dataplane.Node, pod *corev1.Pod, s controlplane.San
 	now := a.l.Clock.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	w := &dataplane.WaitingPod{
+	w := &waiter{uid: pod.UID, WaitingPod: dataplane.WaitingPod{
 		Namespace: pod.Namespace, Name: pod.Name, Node: node.Name, InstanceID: node.InstanceID, Since: now, RetryAt: now.Add(kubeletRetry),
 		Message: fmt.Sprintf("Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox %q: plugin type=\"aws-cni\" name=\"aws-cni\" failed (add): add cmd: %s",
 			s.ContainerID, err),
-	}
-	if was := a.waiting[pod.UID]; was != nil {
+	}}
+	if was := a.waiting[s.UID]; was != nil {
 		w.Since = was.Since
 	}
-	a.waiting[pod.UID] = w
+	a.waiting[s.UID] = w
 }
 
 // kubeletRetry is about when a kubelet makes a sandbox anew: ten seconds and up to half
@@ -114,9 +118,9 @@ func (a *agents) list(stays func(types.NamespacedName, types.UID) bool) []datapl
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var out []dataplane.WaitingPod
-	for uid, w := range a.waiting {
-		if stays(types.NamespacedName{Namespace: w.Namespace, Name: w.Name}, uid) {
-			out = append(out, *w)
+	for _, w := range a.waiting {
+		if stays(types.NamespacedName{Namespace: w.Namespace, Name: w.Name}, w.uid) {
+			out = append(out, w.WaitingPod)
 		}
 	}
 	slices.SortFunc(out, func(x, y dataplane.WaitingPod) int {
@@ -143,7 +147,7 @@ func (l *Lifecycle) DelPod(ctx context.Context, clusterID, instanceID string, s 
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("pod %s: %w", s.Pod, err)
 		}
-		if err == nil && pod.UID == uid && !finished(pod) && pod.DeletionTimestamp == nil {
+		if err == nil && sandboxUID(pod) == uid && !finished(pod) && pod.DeletionTimestamp == nil {
 			return nil
 		}
 		a.drop(uid, instanceID)
