@@ -24,7 +24,8 @@ type claims struct {
 	// pods are what the API server has bound to the node.
 	pods map[types.UID]*corev1.Pod
 	// known are the addresses that sandboxes have, whether or not the API server was told
-	// of them, and those that pods show, whose sandbox may be made anew.
+	// of them, and those that pods show, whose sandbox may be made anew; not what a pod shows
+	// and another's sandbox has.
 	known map[types.UID]*lease
 }
 
@@ -36,6 +37,7 @@ func (a *agents) claims(ctx context.Context, node dataplane.Node, sandboxes []co
 	if c.pods, err = a.podsOn(ctx, node.Name); err != nil {
 		return c, fmt.Errorf("pods of %s: %w", node.Name, err)
 	}
+	wired := map[netip.Addr]bool{}
 	for _, s := range sandboxes {
 		uid := s.UID
 		if uid == "" {
@@ -43,11 +45,12 @@ func (a *agents) claims(ctx context.Context, node dataplane.Node, sandboxes []co
 		}
 		if uid != "" && s.IP.IsValid() && !a.elsewhere(uid, node.InstanceID) {
 			c.known[uid] = &lease{instance: node.InstanceID, container: s.ContainerID, pod: s.Pod, ip: s.IP}
+			wired[s.IP] = true
 		}
 	}
 	for uid, pod := range c.pods {
 		ip, err := netip.ParseAddr(pod.Status.PodIP)
-		if c.known[uid] == nil && err == nil && !pod.Spec.HostNetwork && !finished(pod) && podeni.Wants(pod) == 0 && !a.elsewhere(uid, node.InstanceID) {
+		if c.known[uid] == nil && err == nil && !wired[ip] && !pod.Spec.HostNetwork && !finished(pod) && podeni.Wants(pod) == 0 && !a.elsewhere(uid, node.InstanceID) {
 			c.known[uid] = &lease{instance: node.InstanceID, pod: keyOfPod(pod), ip: ip}
 		}
 	}

@@ -23,12 +23,16 @@ func TestAdopt(t *testing.T) {
 	wired := f.pod("wired", "")
 	wired.IP = netip.MustParseAddr("10.0.0.11")
 	forced := controlplane.Sandbox{ContainerID: "c-forced", Pod: types.NamespacedName{Namespace: "default", Name: "forced"}, UID: "uid-forced", IP: netip.MustParseAddr("10.0.0.12")}
+	f.pod("stale", "10.0.0.11") // what its sandbox had before the node restarted, and another has now
 	f.pod("ended", "10.0.0.13", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
 	f.pod("host", "10.0.0.13", func(p *corev1.Pod) { p.Spec.HostNetwork = true })
 	f.serve("r1", wired, forced)
 	want := map[string]string{"uid-shown": "10.0.0.10", "uid-wired": "10.0.0.11", "uid-forced": "10.0.0.12"}
 	if diff := cmp.Diff(want, f.pool.holders()); diff != "" {
 		t.Errorf("adopted (-want +got):\n%s", diff)
+	}
+	if f.held["uid-stale"] != nil {
+		t.Error("a pod shows what another's sandbox has, and holds it")
 	}
 	if diff := cmp.Diff(want, textOf(f.pool.expected)); diff != "" {
 		t.Errorf("known when the pool began (-want +got):\n%s", diff)
