@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +39,7 @@ func (k *kindPods) onNode(t *testing.T, node int, command string) error {
 }
 
 // away: a pod may end while no emulator answers, and pods that run keep their addresses
-// when it is back.
+// when it is back, also where the settings of aws-node have changed meanwhile.
 func (k *kindPods) away(t *testing.T) {
 	before := map[string]string{}
 	for _, name := range []string{"one", "two"} {
@@ -47,9 +50,14 @@ func (k *kindPods) away(t *testing.T) {
 	k.emulator.kill()
 	// The API server runs on; only tokens of AWS need the emulator.
 	cp := strings.TrimSuffix(k.container(t, 0), k.container(t, 0)[strings.LastIndex(k.container(t, 0), "-i-"):]) + "-control-plane"
-	out, err := exec.CommandContext(t.Context(), "docker", "exec", cp, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "delete", "pod", "mortal", "--timeout=60s").CombinedOutput()
-	if err != nil {
+	admin := func(args ...string) ([]byte, error) {
+		return exec.CommandContext(t.Context(), "docker", append([]string{"exec", cp, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"}, args...)...).CombinedOutput()
+	}
+	if out, err := admin("delete", "pod", "mortal", "--timeout=60s"); err != nil {
 		t.Errorf("a pod does not end without the emulator: %v: %s", err, out)
+	}
+	if out, err := admin("set", "env", "daemonset/aws-node", "-n=kube-system", "-c=aws-node", "ENABLE_PREFIX_DELEGATION=true"); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
 	k.emulator.run()
 	k.clusterIs(t, "real", ekstypes.ClusterStatusActive)
@@ -58,6 +66,7 @@ func (k *kindPods) away(t *testing.T) {
 		_, err := k.CoreV1().Pods("default").Get(t.Context(), "one", metav1.GetOptions{})
 		return err
 	})
+	k.ok(t, "", "rollout", "status", "daemonset/aws-node", "-n", "kube-system", "--timeout=2m")
 	for name, ip := range before {
 		if p := k.kindPod(t, name); p.Status.PodIP != ip || p.Status.ContainerStatuses[0].RestartCount != 0 {
 			t.Errorf("%s had %s and has %s, %d restarts", name, ip, p.Status.PodIP, p.Status.ContainerStatuses[0].RestartCount)
@@ -74,7 +83,17 @@ func (k *kindPods) away(t *testing.T) {
 	if err := k.fetch(t, "two", late.Status.PodIP, 80); err != nil {
 		t.Error(err)
 	}
+	for name, ip := range before { // nor has it gone back to EC2
+		enis := must(k.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{
+			Filters: []ec2types.Filter{{Name: aws.String("addresses.private-ip-address"), Values: []string{ip}}},
+		}))(t).NetworkInterfaces
+		if len(enis) != 1 {
+			t.Errorf("%d interfaces have the address %s of %s", len(enis), ip, name)
+		}
+	}
 	k.ok(t, "", "delete", "pod", "late", "--wait=false")
+	k.ok(t, "", "set", "env", "daemonset/aws-node", "-n", "kube-system", "-c", "aws-node", "ENABLE_PREFIX_DELEGATION=false")
+	k.ok(t, "", "rollout", "status", "daemonset/aws-node", "-n", "kube-system", "--timeout=2m")
 }
 
 // nodeRestarts: the pods of a node that starts again are back, with routes that work.
