@@ -13,6 +13,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eks"
 	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -36,6 +37,33 @@ func (k *kindPods) onNode(t *testing.T, node int, command string) error {
 		return fmt.Errorf("%s: %w: %s", command, err, out)
 	}
 	return nil
+}
+
+// static: a pod of a node's own manifest has an address of the VPC, although its sandbox
+// has another UID than its mirror.
+func (k *kindPods) static(t *testing.T) {
+	const manifest = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "static"}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [
+  {"name": "c", "image": "docker.io/library/busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "1000000"]}]}}`
+	if err := k.onNode(t, 0, "mkdir -p /etc/kubernetes/manifests && echo '"+manifest+"' >/etc/kubernetes/manifests/static.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	name := "static-" + k.nodes[0].Name
+	eventually(t, time.Minute, "the static pod is ready", func() error {
+		p, err := k.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+		if err == nil && (!podReady(p) || !strings.HasPrefix(p.Status.PodIP, "10.0.")) {
+			err = fmt.Errorf("it is %s with %q; %v", p.Status.Phase, p.Status.PodIP, k.sandboxEvents(t, name))
+		}
+		return err
+	})
+	if err := k.onNode(t, 0, "rm /etc/kubernetes/manifests/static.yaml"); err != nil {
+		t.Error(err)
+	}
+	eventually(t, time.Minute, "the static pod is gone", func() error {
+		if _, err := k.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is there: %w", err)
+		}
+		return nil
+	})
 }
 
 // away: a pod may end while no emulator answers, and pods that run keep their addresses

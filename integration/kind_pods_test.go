@@ -39,6 +39,7 @@ func TestKindPods(t *testing.T) {
 	t.Run("host port", k.hostPort)
 	t.Run("pod identity", k.podIdentity)
 	t.Run("settings", k.settings)
+	t.Run("static", k.static)
 	t.Run("emulator away", k.away)
 	t.Run("node restarts", k.nodeRestarts)
 	t.Run("no address left", k.exhaustion)
