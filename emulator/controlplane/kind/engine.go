@@ -45,12 +45,39 @@ func (e engine) run(ctx context.Context, in io.Reader, args ...string) (string, 
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
-	case errors.Is(err, osexec.ErrNotFound), strings.Contains(said, "Cannot connect to the Docker daemon"), strings.Contains(said, "error during connect"):
+	case errors.Is(err, osexec.ErrNotFound), unreachable(said):
 		return "", fmt.Errorf("%w: is it installed and running? `ekslocal doctor` tells more", ErrNoEngine)
+	case forbidden(said):
+		return "", fmt.Errorf("%w: this user may not use its socket; `ekslocal doctor` tells more", ErrNoEngine)
 	case said == "":
 		return out.String(), fmt.Errorf("docker %s: %w", args[0], err)
 	}
 	return out.String(), fmt.Errorf("docker %s: %s", args[0], lastLines(said, 3))
+}
+
+// unreachable tells whether docker complains that it has not come to its daemon, in the
+// words of any of its versions. What the daemon, or a program in a container, says is
+// another matter, and may have words like these further on in a line.
+func unreachable(complaint string) bool {
+	return begins(complaint, "failed to connect to the docker API", "Cannot connect to the Docker daemon", "error during connect")
+}
+
+// forbidden tells whether the system keeps docker from its daemon.
+func forbidden(complaint string) bool {
+	return begins(complaint, "permission denied while trying to connect")
+}
+
+// begins tells whether a line of a complaint begins so, after who complains.
+func begins(complaint string, words ...string) bool {
+	for line := range strings.Lines(complaint) {
+		line = strings.TrimPrefix(strings.TrimPrefix(strings.TrimSpace(line), "docker: "), "ERROR: ")
+		for _, w := range words {
+			if len(line) >= len(w) && strings.EqualFold(line[:len(w)], w) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // explained is what docker said in the place of kind's account of the whole command.
@@ -79,25 +106,18 @@ func lastLines(s string, n int) string {
 
 // container is what the engine knows of a node.
 type container struct {
-	ID    string `json:"Id"`
-	Name  string
-	State struct {
-		Running   bool
-		Pid       int
-		StartedAt string
-	}
-	Image  string // its id
-	Config struct {
-		Image string
-		Env   []string
-	}
+	ID         string `json:"Id"`
+	Name       string
+	State      struct{ Running bool }
+	Image      string // its id
+	Config     struct{ Env []string }
 	HostConfig struct {
 		Binds      []string
 		UsernsMode string
 		Devices    []struct{ PathOnHost string }
 	}
 	NetworkSettings struct {
-		Networks map[string]struct{ IPAddress, Gateway, NetworkID string }
+		Networks map[string]struct{ NetworkID string }
 	}
 }
 
@@ -111,8 +131,11 @@ func (e engine) inspect(ctx context.Context, name string) (*container, error) {
 		return nil, err
 	}
 	var list []container
-	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 {
-		return nil, fmt.Errorf("docker container inspect %s: %d answers: %w", name, len(list), err)
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		return nil, fmt.Errorf("docker container inspect %s: %w", name, err)
+	}
+	if len(list) != 1 {
+		return nil, fmt.Errorf("docker container inspect %s: there are %d answers, and not one", name, len(list))
 	}
 	list[0].Name = strings.TrimPrefix(list[0].Name, "/")
 	return &list[0], nil

@@ -224,6 +224,11 @@ func TestAbsentAndTaken(t *testing.T) {
 	for said, want := range map[string][2]bool{
 		"docker network: Error response from daemon: network x not found":                                            {true, false},
 		"docker rm: Error: No such container: x":                                                                     {true, false},
+		"docker network: Error response from daemon: No such container: x":                                           {true, false},
+		"docker network: Error: No such network: x":                                                                  {true, false},
+		"docker container: dial unix /var/run/docker.sock: connect: no such file or directory":                       {false, false},
+		"docker start: Error response from daemon: exec: \"x\": executable file not found in $PATH":                  {false, false},
+		"docker ps: unable to resolve docker endpoint: context \"x\": context not found":                             {false, false},
 		"docker network: Error response from daemon: Pool overlaps with other one on this address space":             {false, true},
 		"docker network: networks have overlapping IPv4":                                                             {false, true},
 		"docker network: Error response from daemon: error creating network: network x has active endpoints":         {false, false},

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -91,9 +92,14 @@ func (e engine) network(ctx context.Context, name string) (*network, error) {
 	return &list[0], nil
 }
 
+// absence is how the engine says that it has not what was asked for. Other things are
+// absent in other complaints: "no such file or directory" is the socket of an engine that
+// is down.
+var absence = regexp.MustCompile(`(?i)\bno such (container|object|image|network|volume)\b|\bnetwork \S+ not found\b`)
+
+// absent tells whether the engine answered, and has not what was asked for.
 func absent(err error) bool {
-	said := strings.ToLower(err.Error())
-	return strings.Contains(said, "no such") || strings.Contains(said, "not found")
+	return !errors.Is(err, ErrNoEngine) && absence.MatchString(err.Error())
 }
 
 // overlap tells whether a VPC has addresses of the network that leads to the API server.
@@ -121,7 +127,11 @@ func (b *Backend) haveNetwork(ctx context.Context, vpc controlplane.VPC) (*netwo
 	if err != nil || n != nil {
 		return n, err
 	}
-	for _, subnet := range subnetsFor(vpc) {
+	choices := subnetsFor(vpc)
+	if len(choices) == 0 {
+		return nil, fmt.Errorf("network of VPC %s: %w: the VPC has all of %s, which the engine's networks are made of", vpc.ID, controlplane.ErrHopeless, benchmarks)
+	}
+	for _, subnet := range choices {
 		_, err = b.engine.run(ctx, nil, "network", "create", "--driver", "bridge", "--subnet", subnet.String(),
 			"--label", labelVPC+"="+vpc.ID, "--opt", "com.docker.network.bridge.enable_ip_masquerade=false", name)
 		if err == nil {

@@ -23,3 +23,12 @@ func TestOverlap(t *testing.T) {
 		}
 	}
 }
+
+// TestNoChoice: a VPC that leaves the engine's networks no addresses is told so.
+func TestNoChoice(t *testing.T) {
+	b := &Backend{engine: fakeDocker(t, `echo "Error response from daemon: network $3 not found" >&2; exit 1`)}
+	_, err := b.haveNetwork(t.Context(), controlplane.VPC{ID: "vpc-1", CIDRs: []netip.Prefix{benchmarks}})
+	if !errors.Is(err, controlplane.ErrHopeless) || !strings.Contains(err.Error(), "198.18.0.0/15") {
+		t.Errorf("%v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,9 +119,12 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplan
 		err = p.takeOver(ctx, c, spec, r, ask)
 	default:
 		if r.Made {
+			if err := p.certainlyGone(ctx); err != nil {
+				return controlplane.Info{}, err
+			}
 			p.b.cfg.Log.Warn("the container of a control plane is gone, and its data with it: it is made anew", "cluster", spec.Name)
 		}
-		r.Made, r.Relay = false, ""
+		r = record{Secret: r.Secret}
 		if err := p.save(r); err != nil {
 			return controlplane.Info{}, err
 		}
@@ -130,6 +134,19 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplan
 		return controlplane.Info{}, err
 	}
 	return p.ready(ctx, spec)
+}
+
+// certainlyGone is nil if the engine has no container of the control plane. That is asked
+// in another way than by its name: on the answer a healthy cluster would be removed.
+func (p *plane) certainlyGone(ctx context.Context) error {
+	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
+	if err != nil {
+		return err
+	}
+	if slices.Contains(names, nodeName(p.id)) {
+		return fmt.Errorf("the engine lists the container %s and does not find it", nodeName(p.id))
+	}
+	return nil
 }
 
 // setUpPatience bounds kubeadm, which takes ten seconds and gives up by itself after

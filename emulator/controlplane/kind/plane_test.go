@@ -1,0 +1,64 @@
+package kind
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/conformance"
+)
+
+// testPlane is a control plane of a new backend, on whatever docker is.
+func testPlane(t *testing.T, spec controlplane.Spec) *plane {
+	t.Helper()
+	b, err := New(Config{RunDir: t.TempDir(), Authenticator: table{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	p, err := b.plane(spec.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestCertainlyGone: only the engine's word, and that twice, makes of a control plane one
+// whose data are gone.
+func TestCertainlyGone(t *testing.T) {
+	const way = `info) echo 2 ;; network) echo 127.0.0.0/8 ;; `
+	for name, c := range map[string]struct {
+		script   string
+		forgets  bool
+		noEngine bool
+	}{
+		"the engine is down":      {`case $1 in *) echo "failed to connect to the docker API at unix:///x; check if the path is correct and if the daemon is running: dial unix /x: connect: no such file or directory" >&2; exit 1 ;; esac`, false, true},
+		"it contradicts itself":   {`case $1 in ` + way + `ps) echo "$NODE" ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, false, false},
+		"it goes down in between": {`case $1 in ` + way + `ps) echo "Cannot connect to the Docker daemon at unix:///x" >&2; exit 1 ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, false, true},
+		"gone":                    {`case $1 in ` + way + `ps) ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := conformance.NewSpec(t, "gone", "1.36")
+			log := filepath.Join(t.TempDir(), "asked")
+			t.Setenv("NODE", nodeName(spec.ID))
+			fakeDocker(t, `echo "$@" >>`+log+"\n"+c.script)
+			p := testPlane(t, spec)
+			if err := p.save(record{Secret: "s", Made: true}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.create(t.Context(), spec); err == nil || errors.Is(err, ErrNoEngine) != c.noEngine {
+				t.Errorf("create: %v", err)
+			}
+			if r, err := p.load(); err != nil || r.Made == c.forgets || r.Secret != "s" {
+				t.Errorf("record %+v: %v", r, err)
+			}
+			asked, err := os.ReadFile(log)
+			if err != nil || strings.Contains(string(asked), "rm -f") {
+				t.Errorf("docker was asked:\n%s%v", asked, err)
+			}
+		})
+	}
+}
