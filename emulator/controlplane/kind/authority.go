@@ -1,11 +1,12 @@
 package kind
 
 import (
-	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,12 +28,6 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	if runs := minorOf(info.GitVersion); spec.Version != runs {
 		return info, fmt.Errorf("a kind cluster stays at the version of its node image, %s: make a new cluster for %s", runs, spec.Version)
 	}
-	p.mu.Lock()
-	same := p.spec.PKI.Equal(spec.PKI)
-	p.mu.Unlock()
-	if same {
-		return info, p.trustAll(ctx) // an earlier call may not have come to it
-	}
 	r, err := p.load()
 	if err != nil {
 		return info, err
@@ -45,14 +40,19 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 	if err != nil {
 		return info, err
 	}
-	if err := p.apply(ctx, f, r); err != nil {
-		return info, err
+	p.mu.Lock()
+	same := p.spec.PKI.Equal(spec.PKI)
+	p.mu.Unlock()
+	if f.sum() != r.Files { // whatever was seen last: a change to others may have been broken off
+		err, same = p.apply(ctx, spec, f, r), false
 	}
-	info, err = p.ready(ctx, spec)
+	if err == nil && !same {
+		info, err = p.ready(ctx, spec)
+	}
 	if err != nil {
 		return info, err
 	}
-	return info, p.trustAll(ctx)
+	return info, p.trustAll(ctx) // an earlier call may not have come to it
 }
 
 // issued are the certificates that kubeadm makes from the CA.
@@ -65,40 +65,60 @@ var issued = []string{
 // starts a component again, makes an empty file, which kubeadm does not take.
 const issuedConfigs = "/etc/kubernetes/issued"
 
-// apply gives the components other files and starts them again with those. Killed in
-// the middle it is done once more: only its end is remembered.
-func (p *plane) apply(ctx context.Context, f files, r record) error {
+// apply gives the components other files and starts them again with those. Broken off
+// anywhere it is done once more, whatever is to be reached then: the record forgets what a
+// step undoes before the step, and remembers its end.
+func (p *plane) apply(ctx context.Context, spec controlplane.Spec, f files, r record) error {
 	engine, node := p.b.engine, nodeName(p.id)
-	was, err := engine.get(ctx, node, pkiDir+"ca.crt")
-	if err != nil {
-		return err
+	r.Files = ""
+	if r.Issued != f.authority() {
+		r.Issued = ""
 	}
-	before, _, err := engine.process(ctx, node, apiServer)
-	if err != nil {
+	if err := p.save(r); err != nil {
 		return err
 	}
 	if err := engine.put(ctx, node, f); err != nil {
 		return err
 	}
-	if !bytes.Equal(was, f[pkiDir+"ca.crt"]) {
+	if r.Issued == "" {
 		if err := p.issueAgain(ctx); err != nil {
 			return err
 		}
+		r.Issued = f.authority()
+		if err := p.save(r); err != nil {
+			return err
+		}
 	}
+	// Not the files' sum: an earlier try may have started components before these were
+	// written.
+	as := rand.Text()
 	issuer := string(f[issuerFile])
 	for component, arguments := range map[string]map[string]string{
 		apiServer:                 {"service-account-issuer": issuer, "service-account-jwks-uri": jwks(issuer)},
 		"kube-controller-manager": nil, "kube-scheduler": nil,
 	} {
-		if err := p.restart(ctx, component, f.sum(), arguments); err != nil {
+		if err := p.restart(ctx, component, as, arguments); err != nil {
 			return err
 		}
 	}
-	if err := p.awaitAnother(ctx, before); err != nil {
+	if err := p.awaitGeneration(ctx, as); err != nil {
+		return err
+	}
+	// One that always ends again has not come to the end of this.
+	admin, err := p.b.admin(spec)
+	if err != nil {
+		return err
+	}
+	if _, err := p.b.awaitAPI(ctx, admin); err != nil {
 		return err
 	}
 	r.Files = f.sum()
 	return p.save(r)
+}
+
+// authority is the sum of what kubeadm issues certificates from.
+func (f files) authority() string {
+	return files{pkiDir + "ca.crt": f[pkiDir+"ca.crt"], pkiDir + "ca.key": f[pkiDir+"ca.key"]}.sum()
 }
 
 // issueAgain lets kubeadm make from the CA what it made from another before.
@@ -121,8 +141,12 @@ func (p *plane) issueAgain(ctx context.Context) error {
 	return sh("mv " + issuedConfigs + "/*.conf /etc/kubernetes/ && rmdir " + issuedConfigs + " && systemctl restart kubelet")
 }
 
-// generation is an annotation that makes the kubelet see another static pod.
-const generation = "ekslocal.dev/generation"
+// generation is an annotation that makes the kubelet see another static pod, and
+// generationEnv a variable by which its processes are told from those before.
+const (
+	generation    = "ekslocal.dev/generation"
+	generationEnv = "EKSLOCAL_GENERATION"
+)
 
 // restart has the kubelet start a component again, with other arguments where those
 // given have changed.
@@ -155,6 +179,8 @@ func edited(manifest []byte, as string, arguments map[string]string) ([]byte, er
 		return nil, errors.New("not a static pod of a component")
 	}
 	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, generation, as)
+	env := slices.DeleteFunc(pod.Spec.Containers[0].Env, func(v corev1.EnvVar) bool { return v.Name == generationEnv })
+	pod.Spec.Containers[0].Env = append(env, corev1.EnvVar{Name: generationEnv, Value: as})
 	command := pod.Spec.Containers[0].Command
 	for i, a := range command {
 		name, _, _ := strings.Cut(strings.TrimPrefix(a, "--"), "=")
@@ -165,15 +191,21 @@ func edited(manifest []byte, as string, arguments map[string]string) ([]byte, er
 	return yaml.Marshal(pod)
 }
 
-// awaitAnother waits until an API server runs that is not the process before.
-func (p *plane) awaitAnother(ctx context.Context, before int) error {
+// generationScript tells whether a process of the name $0 has the variable $1.
+const generationScript = `for c in /proc/[0-9]*/comm; do
+	if read -r name <"$c" && [ "$name" = "$0" ] && tr '\0' '\n' <"${c%comm}environ" | grep -qxF "$1"; then echo yes; fi
+done 2>/dev/null`
+
+// awaitGeneration waits until an API server runs that was started as that generation. Its
+// number as a process would not tell: one of before may be yet to start.
+func (p *plane) awaitGeneration(ctx context.Context, as string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
 	tick := p.b.cfg.Clock.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		pid, _, err := p.b.engine.process(ctx, nodeName(p.id), apiServer)
-		if err == nil && pid != 0 && pid != before {
+		out, err := p.b.engine.run(ctx, nil, "exec", nodeName(p.id), "sh", "-c", generationScript, apiServer, generationEnv+"="+as)
+		if err == nil && out != "" {
 			return nil
 		}
 		select {

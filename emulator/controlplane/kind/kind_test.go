@@ -136,7 +136,7 @@ func TestUnwrapped(t *testing.T) {
 
 func TestEdited(t *testing.T) {
 	const containers = "spec: {containers: [{name: x, command: [kube-apiserver, --a=b, --service-account-issuer=old]}]}\n"
-	for _, in := range []string{"metadata: {name: x}\n" + containers, "metadata: {name: x, annotations: {a: b, ekslocal.dev/generation: old}}\n" + containers} {
+	for _, in := range []string{"metadata: {name: x}\n" + containers, "metadata: {name: x, annotations: {a: b, ekslocal.dev/generation: old}}\n" + strings.Replace(containers, "name: x,", "name: x, env: [{name: EKSLOCAL_GENERATION, value: old}],", 1)} {
 		out, err := edited([]byte(in), "new", map[string]string{"service-account-issuer": "new"})
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +146,12 @@ func TestEdited(t *testing.T) {
 				Name        string
 				Annotations map[string]string
 			}
-			Spec struct{ Containers []struct{ Command []string } }
+			Spec struct {
+				Containers []struct {
+					Command []string
+					Env     []struct{ Name, Value string }
+				}
+			}
 		}
 		if err := yaml.Unmarshal(out, &pod); err != nil {
 			t.Fatal(err)
@@ -155,6 +160,9 @@ func TestEdited(t *testing.T) {
 			t.Errorf("%s became %s", in, out)
 		}
 		if d := cmp.Diff([]string{"kube-apiserver", "--a=b", "--service-account-issuer=new"}, pod.Spec.Containers[0].Command); d != "" {
+			t.Error(d)
+		}
+		if d := cmp.Diff([]struct{ Name, Value string }{{"EKSLOCAL_GENERATION", "new"}}, pod.Spec.Containers[0].Env); d != "" {
 			t.Error(d)
 		}
 	}

@@ -48,8 +48,12 @@ type record struct {
 	// Made: kubeadm has come to its end. A node without it is of a create that was
 	// killed, and holds nothing that anybody was told of.
 	Made bool
-	// Files is the sum of the files with which the components run.
+	// Files is the sum of the files with which the components run, empty while they are
+	// given others.
 	Files string
+	// Issued is the sum of the authority from which the components' certificates were
+	// issued, empty while they are issued again.
+	Issued string
 	// Relay is that of the relay.
 	Relay string
 }
@@ -214,7 +218,7 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 	if _, err := engine.run(ctx, nil, "exec", node, "kubeadm", "token", "delete", kindToken, "--kubeconfig=/etc/kubernetes/admin.conf"); err != nil {
 		return fmt.Errorf("removing kind's bootstrap token: %w", err)
 	}
-	r.Made, r.Files = true, f.sum()
+	r.Made, r.Files, r.Issued = true, f.sum(), f.authority()
 	return p.save(r)
 }
 
@@ -237,7 +241,7 @@ func (p *plane) takeOver(ctx context.Context, c *container, spec controlplane.Sp
 	}
 	switch {
 	case f.sum() != r.Files:
-		return p.apply(ctx, f, r)
+		return p.apply(ctx, spec, f, r)
 	case r.Relay != had:
 		return p.save(r)
 	}
