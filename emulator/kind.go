@@ -39,7 +39,7 @@ func (e *Emulator) podEndpoint(backend string) string {
 // it. It needs no Docker before that.
 func (e *Emulator) kindBackend() (*kindbackend.Backend, error) {
 	return kindbackend.New(kindbackend.Config{
-		RunDir: filepath.Join(e.cfg.DataDir, "kind"), NodeImage: e.cfg.KindNodeImage, HostResources: e.cfg.KindNodeResources == "host", Ended: e.machineEnded,
+		RunDir: filepath.Join(e.cfg.DataDir, "kind"), NodeImage: e.cfg.KindNodeImage, HostResources: e.cfg.KindNodeResources == "host", Ended: e.machineEnded, Lost: e.controlPlaneLost,
 		Ephemeral: e.cfg.Ephemeral, ListenHost: e.cfg.listenHost(), CertHosts: e.cfg.certHosts(),
 		Authenticator: e.authn, Admitter: admission{e}, Usage: usage{e}, AWS: &e.aws, Agents: nodeAgents{e}, Log: e.log, Clock: e.cfg.Clock,
 	})
@@ -70,6 +70,14 @@ func (e *Emulator) defaultBackend(ctx context.Context, containers *kindbackend.B
 		e.log.Info("clusters are made without Docker", "backend", e.cfg.Backend, "because", err.Error())
 	}
 	return ""
+}
+
+// controlPlaneLost has the reconcilers make a cluster's control plane anew. Those that are
+// not there at the moment do so when they start.
+func (e *Emulator) controlPlaneLost(_ context.Context, clusterID string) {
+	if lc := e.loops.lifecycle(); lc != nil {
+		lc.ControlPlaneLost(clusterID)
+	}
 }
 
 // machineEnded tells EC2 of an instance whose machine has stopped by itself. What becomes

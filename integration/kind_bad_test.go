@@ -43,7 +43,7 @@ esac`,
 		},
 		"disk full": {
 			refuse: `case "$1 $2" in "run --name") made "$3"; echo "docker: Error response from daemon: mkdir /var/lib/docker/overlay2/1: no space left on device." >&2; exit 125 ;; esac`,
-			want:   []string{"no space left on device", "docker system prune"},
+			want:   []string{"no space left on device", "docker image prune"},
 		},
 		"no privileges": {
 			refuse: `case "$1 $2" in "run --name") made "$3"; echo "docker: Error response from daemon: failed to create task for container: OCI runtime create failed: unable to apply caps: operation not permitted: unknown." >&2; exit 125 ;; esac`,

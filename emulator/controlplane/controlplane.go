@@ -79,6 +79,11 @@ type Info struct {
 	RSS int64
 	// StartedAt is when this process became ready.
 	StartedAt time.Time
+	// Data names the place where the control plane keeps its objects: another name than
+	// before is another, empty place, made because the one before was lost. It stays empty
+	// with backends that lose none, and until the first loss with control planes of
+	// earlier emulators.
+	Data string
 }
 
 // LogStream names one of EKS's control-plane log types.

@@ -36,6 +36,9 @@ func (l *Lifecycle) reconcileAddon(ctx context.Context, k key) (time.Duration, e
 	}
 	ctx, done := rt.during(ctx)
 	defer done()
+	if a.Reinstall {
+		return 0, l.reinstallAddon(ctx, c, a, rt)
+	}
 	switch a.Resource.Status {
 	case ekstypes.AddonStatusCreating, ekstypes.AddonStatusUpdating:
 		return l.installAddon(ctx, c, a, rt)
@@ -254,5 +257,8 @@ func (l *Lifecycle) bootstrap(ctx context.Context, c *ekssvc.Cluster, rt *runtim
 		return err
 	}
 	objs = slices.Concat(objs, l.apiEndpoints(c), vpcResourceWebhooks(), []unstructured.Unstructured{podIdentityWebhook()})
-	return rt.applier.apply(ctx, objs, true)
+	if err := rt.applier.apply(ctx, objs, true); err != nil {
+		return err
+	}
+	return l.letGroupsIn(ctx, c, rt)
 }

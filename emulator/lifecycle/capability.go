@@ -37,8 +37,8 @@ func (l *Lifecycle) reconcileCapability(ctx context.Context, k key) (time.Durati
 	if left := minVisible - l.Clock.Since(aws.ToTime(p.Resource.ModifiedAt)); left > 0 {
 		return left, nil
 	}
-	switch p.Resource.Status {
-	case ekstypes.CapabilityStatusCreating, ekstypes.CapabilityStatusUpdating:
+	switch {
+	case p.Reinstall, p.Resource.Status == ekstypes.CapabilityStatusCreating, p.Resource.Status == ekstypes.CapabilityStatusUpdating:
 		objs, err := addons.CapabilityObjects(string(p.Resource.Type), argoNamespace(p))
 		if err != nil {
 			return 0, err
@@ -49,7 +49,7 @@ func (l *Lifecycle) reconcileCapability(ctx context.Context, k key) (time.Durati
 		if served, err := rt.applier.served(ctx, objs); err != nil || !served {
 			return servedAgain, err
 		}
-	case ekstypes.CapabilityStatusDeleting:
+	case p.Resource.Status == ekstypes.CapabilityStatusDeleting:
 	default:
 		return 0, nil
 	}
@@ -74,7 +74,7 @@ func finishCapability(tx *store.Tx, k key, p *ekssvc.Capability) error {
 		ekssvc.Capabilities.Delete(tx, k.Scope, k.ID)
 		return nil
 	}
-	now.Resource.Status = ekstypes.CapabilityStatusActive
+	now.Resource.Status, now.Reinstall = ekstypes.CapabilityStatusActive, false
 	if now.UpdateID != "" {
 		ekssvc.FinishUpdate(tx, k.Scope, *now.Resource.ClusterName, now.UpdateID)
 		now.UpdateID = ""

@@ -188,6 +188,11 @@ func (l *Lifecycle) startControlPlane(ctx context.Context, c *ekssvc.Cluster) er
 	if err != nil {
 		return err
 	}
+	if info.Data != c.Data {
+		if err := l.inNewData(ctx, c, info.Data); err != nil {
+			return err
+		}
+	}
 	if _, err := l.ensureRuntime(c, info); err != nil {
 		return err
 	}
@@ -223,9 +228,14 @@ func (l *Lifecycle) activate(ctx context.Context, c *ekssvc.Cluster) error {
 // the emulator this is what brings it back.
 func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Duration, error) {
 	rt := l.runtimeOf(c.ID)
+	if rt != nil && rt.lost.Load() {
+		l.stopRuntime(c.ID)
+		rt = nil
+	}
 	if rt == nil {
 		if err := l.startControlPlane(ctx, c); err != nil {
-			return 0, fmt.Errorf("start the control plane: %w", err)
+			err = fmt.Errorf("start the control plane: %w", err)
+			return 0, errors.Join(err, l.showUnreachable(ctx, c, err))
 		}
 		if rt = l.runtimeOf(c.ID); rt == nil {
 			return 0, errors.New("the control plane went away")
@@ -233,6 +243,15 @@ func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Du
 		if err := l.moved(ctx, c); err != nil {
 			return 0, err
 		}
+		now := ekssvc.Clusters.Get(l.Store, c.Scope, *c.Resource.Name)
+		if now == nil || now.ID != c.ID {
+			return 0, nil
+		}
+		c = now // what was installed in it may be lost
+	}
+	again, err := l.showLoss(ctx, c)
+	if err != nil {
+		return 0, err
 	}
 	if err := l.sweep(ctx, rt); err != nil {
 		return 0, fmt.Errorf("remove machines of before: %w", err)
@@ -254,12 +273,12 @@ func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Du
 	}
 	if c.Bootstrapped {
 		rt.podENIs.start()
-		return 0, l.keepAutoMode(ctx, c, rt)
+		return again, l.keepAutoMode(ctx, c, rt)
 	}
 	if err := l.bootstrap(ctx, c, rt); err != nil {
 		return 0, fmt.Errorf("install what every new cluster has: %w", err)
 	}
-	return 0, l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { c.Bootstrapped = true; return true })
+	return again, l.editCluster(ctx, c, func(c *ekssvc.Cluster) bool { c.Bootstrapped = true; return true })
 }
 
 // moved refreshes the addresses in the record: the emulator may have been started

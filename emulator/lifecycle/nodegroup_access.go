@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,15 +31,37 @@ func (l *Lifecycle) letNodesIn(ctx context.Context, c *ekssvc.Cluster, ng *ekssv
 	if !ekssvc.UsesAccessEntries(c) {
 		rt.auth.Lock()
 		defer rt.auth.Unlock()
-		return addAuthRow(ctx, rt, authRow{
-			RoleARN: *ng.Resource.NodeRole, Username: "system:node:{{EC2PrivateDNSName}}", Groups: []string{"system:bootstrappers", "system:nodes"},
-		})
+		return addAuthRow(ctx, rt, nodeRow(ng))
 	}
 	role := ekssvc.Principal{ARN: *ng.Resource.NodeRole, ID: ng.NodeRoleID}
 	return l.Store.Update(ctx, func(tx *store.Tx) error {
 		ekssvc.EnsureNodeEntry(tx, c, role, ekssvc.NodeEntryType(ng.Resource.AmiType), l.Clock.Now())
 		return nil
 	})
+}
+
+// nodeRow is the row of a group's role in aws-auth.
+func nodeRow(ng *ekssvc.Nodegroup) authRow {
+	return authRow{RoleARN: *ng.Resource.NodeRole, Username: "system:node:{{EC2PrivateDNSName}}", Groups: []string{"system:bootstrappers", "system:nodes"}}
+}
+
+// letGroupsIn gives a cluster that has lost its objects the rows of aws-auth that its
+// groups have put there; a new cluster has no groups.
+func (l *Lifecycle) letGroupsIn(ctx context.Context, c *ekssvc.Cluster, rt *runtime) error {
+	if ekssvc.UsesAccessEntries(c) {
+		return nil
+	}
+	rt.auth.Lock()
+	defer rt.auth.Unlock()
+	for _, ng := range ekssvc.Nodegroups.ListPrefix(l.Store, c.Scope, ekssvc.ClusterPrefix(*c.Resource.Name)) {
+		if ng.ManagedTemplateHash == "" || ng.Resource.Status == ekstypes.NodegroupStatusDeleting {
+			continue
+		}
+		if err := addAuthRow(ctx, rt, nodeRow(ng)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func profileName(ng *ekssvc.Nodegroup) string { return "eks-" + ng.ID }

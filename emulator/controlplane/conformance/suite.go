@@ -234,7 +234,9 @@ func testRestart(t *testing.T, h Harness) {
 	if _, err := b.Get(ctx, spec.ID); !errors.Is(err, controlplane.ErrNotFound) {
 		t.Errorf("Get before Create: %v, want ErrNotFound", err)
 	}
-	mustCreate(t, b, spec)
+	if again := mustCreate(t, b, spec); again.Data != made.Data {
+		t.Errorf("the restart seems to have lost data: those of %q, and now of %q", made.Data, again.Data)
+	}
 	if h.Serves && !hasNamespace(t, made, "marker") {
 		t.Error("the restart lost data, or the earlier client's access")
 	}

@@ -56,6 +56,7 @@ type Backend struct {
 	planes map[string]*plane
 	logs   map[string]map[controlplane.LogStream][]byte
 	pid    int
+	losses map[string]int // how often each lost its data
 }
 
 type plane struct {
@@ -119,6 +120,18 @@ func (b *Backend) Crash(id string) {
 	if p := b.planes[id]; p != nil {
 		p.info.PID, p.info.RSS = 0, 0
 	}
+}
+
+// Lose makes the control plane one whose data somebody removed: it does not run, and
+// Create makes another.
+func (b *Backend) Lose(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.losses == nil {
+		b.losses = map[string]int{}
+	}
+	b.losses[id]++
+	delete(b.planes, id)
 }
 
 // WriteLog appends to a control plane's log.
@@ -187,6 +200,9 @@ func (b *Backend) start(spec controlplane.Spec) *plane {
 			TLSClientConfig: rest.TLSClientConfig{CAData: spec.PKI.Bundle()},
 		},
 	}}
+	if n := b.losses[spec.ID]; n > 0 {
+		p.info.Data = strconv.Itoa(n)
+	}
 	if b.Admin != nil {
 		p.info.Admin = b.Admin(spec)
 	}

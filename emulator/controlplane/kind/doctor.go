@@ -177,7 +177,7 @@ func space(ctx context.Context, e engine, image string) Finding {
 	return judgeSpace(out)
 }
 
-const fullDisk = "node images take 1 GiB each, clusters as much again with their pods: `docker system df` shows what takes the room, `docker system prune` frees some"
+const fullDisk = "node images take 1 GiB each, clusters as much again with their pods: `docker system df` shows what takes the room, `docker image prune` and `docker builder prune` free some"
 
 // judgeSpace reads what df says in POSIX's form.
 func judgeSpace(df string) Finding {

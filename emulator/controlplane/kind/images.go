@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,4 +78,16 @@ func (b *Backend) nodeImageVersion(ctx context.Context) (string, error) {
 	}
 	b.nodeImage.minor = parts[0] + "." + parts[1]
 	return b.nodeImage.minor, nil
+}
+
+// haveImage pulls an image that is not there.
+func (b *Backend) haveImage(ctx context.Context, image string) error {
+	if _, err := b.engine.run(ctx, nil, "image", "inspect", "--format", "{{.Id}}", image); err == nil || errors.Is(err, ErrNoEngine) || ctx.Err() != nil {
+		return err
+	}
+	b.cfg.Log.Info("pulling the node image", "image", image)
+	if _, err := b.engine.run(ctx, nil, "pull", "--quiet", image); err != nil {
+		return fmt.Errorf("the node image %s is not there and cannot be pulled: %w (offline: `docker load` it, or name another with --kind-node-image)", image, err)
+	}
+	return nil
 }

@@ -50,6 +50,9 @@ type Config struct {
 	// Ended hears of machines that ended by themselves: somebody stopped the container,
 	// or its init did.
 	Ended func(ctx context.Context, id, instanceID string)
+	// Lost hears of control planes whose container somebody removed: they do not run until
+	// they are created again, empty. It must not wait for the backend.
+	Lost func(ctx context.Context, id string)
 	// Admitter answers EKS's own admission webhooks; nil: they fail.
 	Admitter controlplane.Admitter
 	// Usage is told of deprecated APIs that are called; nil: nobody.
@@ -75,6 +78,9 @@ func (c *Config) complete() error {
 	}
 	if c.Ended == nil {
 		c.Ended = func(context.Context, string, string) {}
+	}
+	if c.Lost == nil {
+		c.Lost = func(context.Context, string) {}
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +44,8 @@ type plane struct {
 type record struct {
 	// Secret proves that a question comes from this control plane.
 	Secret string
+	// Data is the name of what the container holds: each that is made has another.
+	Data string
 	// Made: kubeadm has come to its end. A node without it is of a create that was
 	// killed, and holds nothing that anybody was told of.
 	Made bool
@@ -128,7 +129,7 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplan
 			}
 			p.b.cfg.Log.Warn("the container of a control plane is gone, and its data with it: it is made anew", "cluster", spec.Name)
 		}
-		r = record{Secret: r.Secret}
+		r = record{Secret: r.Secret, Data: rand.Text()}
 		if err := p.save(r); err != nil {
 			return controlplane.Info{}, err
 		}
@@ -138,19 +139,6 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplan
 		return controlplane.Info{}, err
 	}
 	return p.ready(ctx, spec)
-}
-
-// certainlyGone is nil if the engine has no container of the control plane. That is asked
-// in another way than by its name: on the answer a healthy cluster would be removed.
-func (p *plane) certainlyGone(ctx context.Context) error {
-	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
-	if err != nil {
-		return err
-	}
-	if slices.Contains(names, nodeName(p.id)) {
-		return fmt.Errorf("the engine lists the container %s and does not find it", nodeName(p.id))
-	}
-	return nil
 }
 
 // setUpPatience bounds kubeadm, which takes ten seconds and gives up by itself after
@@ -258,7 +246,11 @@ func (p *plane) ready(ctx context.Context, spec controlplane.Spec) (controlplane
 	if err != nil {
 		return controlplane.Info{}, err
 	}
-	info := controlplane.Info{GitVersion: version, Admin: admin, StartedAt: p.b.cfg.Clock.Now()}
+	r, err := p.load()
+	if err != nil {
+		return controlplane.Info{}, err
+	}
+	info := controlplane.Info{GitVersion: version, Admin: admin, StartedAt: p.b.cfg.Clock.Now(), Data: r.Data}
 	if info.PID, info.RSS, err = p.b.engine.process(ctx, nodeName(p.id), apiServer); err != nil {
 		return controlplane.Info{}, err
 	}
@@ -358,16 +350,4 @@ func (p *plane) removeNodes(ctx context.Context) error {
 		return err
 	}
 	return p.forgetMachines(ctx)
-}
-
-// haveImage pulls an image that is not there.
-func (b *Backend) haveImage(ctx context.Context, image string) error {
-	if _, err := b.engine.run(ctx, nil, "image", "inspect", "--format", "{{.Id}}", image); err == nil || errors.Is(err, ErrNoEngine) || ctx.Err() != nil {
-		return err
-	}
-	b.cfg.Log.Info("pulling the node image", "image", image)
-	if _, err := b.engine.run(ctx, nil, "pull", "--quiet", image); err != nil {
-		return fmt.Errorf("the node image %s is not there and cannot be pulled: %w (offline: `docker load` it, or name another with --kind-node-image)", image, err)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -60,5 +61,23 @@ func TestCertainlyGone(t *testing.T) {
 				t.Errorf("docker was asked:\n%s%v", asked, err)
 			}
 		})
+	}
+}
+
+// TestRemoved: a control plane whose container somebody removed does not run, and the
+// reconcilers hear of it; one that the engine only does not find does.
+func TestRemoved(t *testing.T) {
+	for script, gone := range map[string]bool{"exit 0": true, `echo "$NODE"`: false, "exit 1": false} {
+		spec := conformance.NewSpec(t, "removed", "1.36")
+		t.Setenv("NODE", nodeName(spec.ID))
+		fakeDocker(t, script)
+		p := testPlane(t, spec)
+		var heard []string
+		p.b.cfg.Lost = func(_ context.Context, id string) { heard = append(heard, id) }
+		p.running = true
+		p.lost(t.Context())
+		if p.isRunning() == gone || (len(heard) == 1) != gone {
+			t.Errorf("%s: it runs: %v, heard of %v", script, p.isRunning(), heard)
+		}
 	}
 }

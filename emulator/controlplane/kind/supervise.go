@@ -158,7 +158,7 @@ func (p *plane) revive(ctx context.Context) {
 		log.Warn("a control plane ended", "error", err)
 		return
 	case c == nil:
-		log.Error("somebody removed the container of a control plane, and its data with it")
+		p.lost(ctx)
 		return
 	case !c.State.Running:
 		log.Warn("a control plane ended and is started again")

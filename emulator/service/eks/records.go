@@ -103,6 +103,11 @@ type Cluster struct {
 	UpgradedAt   *time.Time
 	// RollbackTimeout bounds the nodes' part of a version rollback in progress.
 	RollbackTimeout time.Duration
+	// Data is where the control plane keeps the cluster's objects (controlplane.Info), and
+	// LostAt when another was found there than before, empty; zero when that is long ago
+	// or never was. Set by the lifecycle.
+	Data   string     `json:",omitempty"`
+	LostAt *time.Time `json:",omitempty"`
 	// Bootstrapped tells that the objects every new cluster has are in it; set by
 	// the lifecycle.
 	Bootstrapped bool
@@ -217,6 +222,9 @@ type Addon struct {
 	Desired AddonSpec
 	// Preserve leaves the add-on's objects in the cluster when it is deleted.
 	Preserve bool
+	// Reinstall: the cluster has lost the add-on's objects, which it should have all the
+	// same; kept by the lifecycle.
+	Reinstall bool `json:",omitempty"`
 	// LackingSince is when an ACTIVE add-on began to lack replicas, zero if it has
 	// all; kept by the lifecycle.
 	LackingSince time.Time
@@ -253,6 +261,8 @@ type Capability struct {
 	Scope    awsid.Scope
 	// ID is the UUID at the end of the ARN.
 	ID string
+	// Reinstall: the cluster has lost the capability's kinds; kept by the lifecycle.
+	Reinstall bool `json:",omitempty"`
 	// UpdateID is the update in progress, empty if there is none.
 	UpdateID   string
 	Generation int64
