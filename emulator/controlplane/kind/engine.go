@@ -206,7 +206,7 @@ func (e engine) wayBack(ctx context.Context) (way, error) {
 	if err != nil {
 		return way{}, fmt.Errorf("addresses of this machine: %w", err)
 	}
-	for _, network := range []string{"kind", "bridge"} {
+	for _, network := range []string{kindNetwork, "bridge"} {
 		out, err := e.run(ctx, nil, "network", "inspect", network, "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}")
 		if err != nil {
 			continue // kind makes its network with the first cluster

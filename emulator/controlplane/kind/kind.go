@@ -132,7 +132,7 @@ func New(cfg Config) (*Backend, error) {
 // Create implements controlplane.Backend. A control plane that runs already is left as
 // it is, but for the address at which it asks the emulator.
 func (b *Backend) Create(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
-	if err := b.validate(ctx, spec); err != nil {
+	if err := b.validate(spec); err != nil {
 		return controlplane.Info{}, fmt.Errorf("control plane of cluster %s: %w", spec.Name, withMend(err))
 	}
 	p, err := b.plane(spec.ID)
@@ -317,11 +317,8 @@ func validateID(id string) error {
 	return nil
 }
 
-func (b *Backend) validate(ctx context.Context, spec controlplane.Spec) error {
+func (b *Backend) validate(spec controlplane.Spec) error {
 	if err := validateID(spec.ID); err != nil {
-		return err
-	}
-	if _, err := b.imageFor(ctx, spec.Version); err != nil {
 		return err
 	}
 	service, err := netip.ParsePrefix(spec.ServiceCIDR)

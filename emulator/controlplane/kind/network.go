@@ -23,6 +23,18 @@ const labelVPC = "ekslocal.dev/vpc"
 // emulator and to the Internet.
 const kindNetwork = "kind"
 
+// networkVariable has kind's library take another network, which nothing here would know
+// of: machines, and the emulator's way, are in kindNetwork.
+const networkVariable = "KIND_EXPERIMENTAL_DOCKER_NETWORK"
+
+// usualNetwork refuses another network of the user's.
+func usualNetwork(theirs string) error {
+	if theirs == "" || theirs == kindNetwork {
+		return nil
+	}
+	return fmt.Errorf("%s is %q, and ekslocal's clusters are in the network %s only: start ekslocal without that variable", networkVariable, theirs, kindNetwork)
+}
+
 // vpcNetwork is the engine's network of a VPC. It sorts after kind's, which so remains
 // the one with the default route.
 func vpcNetwork(vpcID string) string {

@@ -162,11 +162,11 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 		err = errors.Join(err, p.removeNodes(after))
 	}()
 	engine, node := p.b.engine, nodeName(p.id)
-	image, err := p.b.imageFor(ctx, spec.Version)
-	if err != nil {
+	if err := usualNetwork(os.Getenv(networkVariable)); err != nil {
 		return err
 	}
-	if err := p.b.haveImage(ctx, image); err != nil {
+	image, err := p.b.imageFor(ctx, spec.Version)
+	if err != nil {
 		return err
 	}
 	cgroup, err := engine.cgroupVersion(ctx)
