@@ -147,6 +147,12 @@ func (e engine) nodes(ctx context.Context, cluster string) ([]string, error) {
 	return strings.Fields(out), err
 }
 
+// running names those of them that run.
+func (e engine) running(ctx context.Context, cluster string) ([]string, error) {
+	out, err := e.run(ctx, nil, "ps", "--filter", "label="+labelCluster+"="+cluster, "--format", "{{.Names}}")
+	return strings.Fields(out), err
+}
+
 // removeContainers takes their volumes too.
 func (e engine) removeContainers(ctx context.Context, names []string) error {
 	if len(names) == 0 {

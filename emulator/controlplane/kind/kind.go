@@ -215,27 +215,49 @@ func (b *Backend) Versions() []string { return b.versions() }
 // Retain deletes the control planes in RunDir that are not known any more: of a state
 // that was wiped, or of a create that nobody came back to.
 func (b *Backend) Retain(ctx context.Context, known func(id string) bool) error {
-	entries, err := os.ReadDir(b.cfg.RunDir)
+	ids, err := b.remembered()
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, e := range entries {
-		if e.IsDir() && idForm.MatchString(e.Name()) && !known(e.Name()) {
-			b.cfg.Log.Info("removing a control plane that no cluster has", "id", e.Name())
-			errs = append(errs, b.Delete(ctx, e.Name()))
+	for _, id := range ids {
+		if !known(id) {
+			b.cfg.Log.Info("removing a control plane that no cluster has", "id", id)
+			errs = append(errs, b.Delete(ctx, id))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Close implements controlplane.Backend. The backend cannot be used afterwards.
+// remembered are the control planes in RunDir.
+func (b *Backend) remembered() ([]string, error) {
+	entries, err := os.ReadDir(b.cfg.RunDir)
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && idForm.MatchString(e.Name()) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, err
+}
+
+// Close implements controlplane.Backend. It stops those too that nobody has asked for
+// since an emulator crashed. The backend cannot be used afterwards.
 func (b *Backend) Close() error {
+	ids, err := b.remembered()
+	if err != nil {
+		b.cfg.Log.Warn("control planes that nobody asked for are not looked at", "error", err)
+	}
 	b.mu.Lock()
 	b.closed = true
-	planes := make([]*plane, 0, len(b.planes))
+	var planes []*plane
 	for _, p := range b.planes {
 		planes = append(planes, p)
+	}
+	for _, id := range ids {
+		if b.planes[id] == nil {
+			planes = append(planes, &plane{b: b, id: id, guests: newGuests()})
+		}
 	}
 	questions := b.questions
 	b.mu.Unlock()

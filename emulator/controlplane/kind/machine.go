@@ -253,6 +253,17 @@ func (p *plane) evict() {
 	p.guests.wg.Wait()
 }
 
+// readmit lets machines be worked on again that a removal which failed has ended the work
+// on. What was known of them is looked at anew. Whoever has p.work calls it.
+func (p *plane) readmit() {
+	p.guests.mu.Lock()
+	defer p.guests.mu.Unlock()
+	if p.guests.closed {
+		p.guests.closed, p.guests.of = false, map[string]*guest{}
+		p.guests.life, p.guests.end = context.WithCancel(context.Background())
+	}
+}
+
 // runningGuests are the machines that should run.
 func (p *plane) runningGuests() []string {
 	p.guests.mu.Lock()

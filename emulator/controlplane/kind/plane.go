@@ -102,6 +102,7 @@ func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplan
 	if info, ok := p.seen(); ok {
 		return info, nil
 	}
+	p.readmit()
 	engine, node := p.b.engine, nodeName(p.id)
 	c, err := engine.inspect(ctx, node)
 	if err != nil {
@@ -307,12 +308,14 @@ func (p *plane) stop() error {
 	was := p.running
 	p.running = false
 	p.mu.Unlock()
-	if !was {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	names, err := p.b.engine.nodes(ctx, clusterName(p.id))
+	// Also what nobody has come to see run: a crash leaves nodes running, and who starts
+	// some may be told to end before they are ready.
+	names, err := p.b.engine.running(ctx, clusterName(p.id))
+	if !was && errors.Is(err, ErrNoEngine) {
+		return nil // what is not there runs nothing
+	}
 	if err != nil || len(names) == 0 {
 		return err
 	}
@@ -320,9 +323,9 @@ func (p *plane) stop() error {
 }
 
 func (p *plane) remove(ctx context.Context) error {
-	p.evict()
 	p.work.Lock()
 	defer p.work.Unlock()
+	p.evict() // or create would let in who makes what is about to be removed
 	p.mu.Lock()
 	p.running = false
 	p.mu.Unlock()

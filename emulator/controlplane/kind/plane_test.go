@@ -81,3 +81,75 @@ func TestRemoved(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseStops: whatever nodes of the control planes in RunDir run when the backend is
+// closed are stopped, whether it has seen them run or not.
+func TestCloseStops(t *testing.T) {
+	const away = `echo "Cannot connect to the Docker daemon at unix:///x" >&2; exit 1`
+	for name, c := range map[string]struct {
+		ps    string
+		asked bool // Create was
+		seen  bool // and has succeeded
+		stops bool
+		fails bool
+	}{
+		"of a crash":             {`echo "$NODE"`, false, false, true, false},
+		"only just started":      {`echo "$NODE"`, true, false, true, false},
+		"seen":                   {`echo "$NODE"`, true, true, true, false},
+		"none runs":              {"", true, true, false, false},
+		"no engine":              {away, false, false, false, false},
+		"the engine went away":   {away, true, true, false, true},
+		"the engine has trouble": {"echo trouble >&2; exit 1", false, false, false, true},
+	} {
+		spec := conformance.NewSpec(t, "stop", "1.36")
+		log := filepath.Join(t.TempDir(), "stopped")
+		t.Setenv("NODE", nodeName(spec.ID))
+		fakeDocker(t, "case $1 in\nps) case $2 in -a) echo of others ;; *) "+c.ps+" ;; esac ;;\nstop) echo \"$*\" >>"+log+" ;;\nesac\n")
+		p := testPlane(t, spec)
+		if err := p.save(record{Made: true}); err != nil {
+			t.Fatal(err)
+		}
+		if !c.asked {
+			p.b.forget(p)
+		}
+		p.running = c.seen
+		if err := p.b.Close(); (err != nil) != c.fails {
+			t.Errorf("%s: %v", name, err)
+		}
+		stopped, err := os.ReadFile(log)
+		if (err == nil) != c.stops || c.stops && string(stopped) != "stop -t 10 "+nodeName(spec.ID)+"\n" {
+			t.Errorf("%s: stopped %q, %v", name, stopped, err)
+		}
+	}
+}
+
+// TestRemoveFails: after a removal that failed the control plane can be created again,
+// and machines join it.
+func TestRemoveFails(t *testing.T) {
+	spec := conformance.NewSpec(t, "remove", "1.36")
+	fakeDocker(t, "echo trouble >&2; exit 1")
+	p := testPlane(t, spec)
+	g, leave, err := p.enter(t.Context(), "i-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.setRuns(true)
+	leave()
+	if err := p.remove(t.Context()); err == nil {
+		t.Fatal("it is removed")
+	}
+	if _, _, err := p.enter(t.Context(), "i-1"); !errors.Is(err, errLeaving) {
+		t.Errorf("a machine of what is being removed: %v", err)
+	}
+	if _, err := p.create(t.Context(), spec); err == nil {
+		t.Error("it is created")
+	}
+	g, leave, err = p.enter(t.Context(), "i-1")
+	if err != nil {
+		t.Fatalf("a machine of what is created again: %v", err)
+	}
+	defer leave()
+	if _, runs := g.seen(); runs {
+		t.Error("it seems to run, removed or not")
+	}
+}
