@@ -2,13 +2,11 @@ package emulator
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
 	api "github.com/ekslocal/ekslocal/api/admin"
@@ -163,30 +161,4 @@ func addresses(use api.AddressUse, c *eks.Cluster) api.IPs {
 		}
 	}
 	return out
-}
-
-// Reset implements admin.Emulator: everything is gone when it returns.
-func (v adminView) Reset(ctx context.Context) error {
-	v.resetting.Lock()
-	defer v.resetting.Unlock()
-	v.loops.stop()
-	defer v.loops.start(v.life)
-	// Each has a process that takes its time to end.
-	deletions, dctx := errgroup.WithContext(ctx)
-	for _, c := range eks.Clusters.ListAll(v.store) {
-		deletions.Go(func() error {
-			if err := v.backend.Delete(dctx, c.ID); err != nil {
-				return fmt.Errorf("reset: cluster %s: %w", *c.Resource.Name, err)
-			}
-			return nil
-		})
-	}
-	if err := deletions.Wait(); err != nil {
-		return err
-	}
-	if err := v.store.Clear(ctx); err != nil {
-		return fmt.Errorf("reset: %w", err)
-	}
-	v.gate.Forget()
-	return nil
 }

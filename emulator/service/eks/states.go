@@ -21,6 +21,7 @@ var ClusterStates = &fsm.Machine[ekstypes.ClusterStatus]{
 		{From: ekstypes.ClusterStatusUpdating, To: ekstypes.ClusterStatusActive, By: fsm.Work, On: "the update is Successful or Failed"},
 		{From: ekstypes.ClusterStatusActive, To: ekstypes.ClusterStatusDeleting, By: fsm.Call, On: "DeleteCluster"},
 		{From: ekstypes.ClusterStatusFailed, To: ekstypes.ClusterStatusDeleting, By: fsm.Call, On: "DeleteCluster"},
+		{From: ekstypes.ClusterStatusUpdating, To: ekstypes.ClusterStatusDeleting, By: fsm.Call, On: "a reset of the emulator: EKS refuses DeleteCluster"},
 		{From: ekstypes.ClusterStatusDeleting, By: fsm.Work, On: "nothing of it is left"},
 	},
 	Waiters: []fsm.Waiter[ekstypes.ClusterStatus]{
