@@ -34,8 +34,8 @@ func (l *Lifecycle) ControlPlaneLost(clusterID string) {
 // than before, where there are none. All of it is remembered at once: what is to be put
 // there again is, whenever the emulator is killed.
 func (l *Lifecycle) inNewData(ctx context.Context, c *ekssvc.Cluster, data string) error {
-	l.stopRuntime(c.ID) // it knows the objects that are gone
-	lost := c.RunningVersion != ""
+	l.stopRuntime(c.ID)                                                                   // it knows the objects that are gone
+	lost := c.RunningVersion != "" && c.Resource.Status != ekstypes.ClusterStatusCreating // before that nobody had anything in it
 	if lost {
 		l.Log.Error("a cluster's control plane was made anew, since its data are gone: what users had in the cluster is lost", "cluster", *c.Resource.Name)
 		l.forgetPods(c.Scope, *c.Resource.Name)

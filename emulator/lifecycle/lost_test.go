@@ -143,6 +143,15 @@ func TestNotLost(t *testing.T) {
 	if c := r.cluster(); c.LostAt != nil || c.Data == "" || len(r.codes()) > 0 {
 		t.Errorf("lost at %v, data %q, health %v", c.LostAt, c.Data, r.codes())
 	}
+	// Nor is what is lost before the cluster is ACTIVE.
+	creating := *r.cluster()
+	creating.RunningVersion, creating.Resource.Status = "1.36", ekstypes.ClusterStatusCreating
+	if err := r.inNewData(r.ctx, &creating, "another"); err != nil {
+		t.Fatal(err)
+	}
+	if c := r.cluster(); c.LostAt != nil || c.Data != "another" {
+		t.Errorf("lost at %v, data %q", c.LostAt, c.Data)
+	}
 }
 
 // TestUnreachable: the health of a cluster that was made says why it does not run.

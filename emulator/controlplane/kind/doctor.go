@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -38,10 +39,16 @@ const probePatience = 30 * time.Second
 func Diagnose(ctx context.Context, want Wanted) []Finding {
 	e := engine{log: slog.New(slog.DiscardHandler)}
 	here := append(inotify(), freePorts(want))
+	if err := usualNetwork(os.Getenv(networkVariable)); err != nil {
+		here = append(here, Finding{Check: "kind's network", Detail: err.Error(), Advice: "unset " + networkVariable})
+	}
 	version, err := e.run(ctx, nil, "version", "--format", "{{.Client.Version}}, engine {{.Server.Version}}")
 	if err != nil {
 		detail := err.Error()
-		if errors.Is(err, ErrNoEngine) {
+		switch {
+		case errors.Is(err, errForbidden):
+			detail = errForbidden.Error()
+		case errors.Is(err, ErrNoEngine):
 			detail = ErrNoEngine.Error()
 		}
 		return append([]Finding{{Check: "engine", Detail: detail,

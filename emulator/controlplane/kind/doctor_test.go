@@ -149,12 +149,23 @@ func TestReach(t *testing.T) {
 
 // TestDiagnoseWithoutEngine: what can be seen without Docker is looked at all the same.
 func TestDiagnoseWithoutEngine(t *testing.T) {
-	fakeDocker(t, `echo "Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?" >&2; exit 1`)
-	got := Diagnose(t.Context(), Wanted{Ports: [2]int{1, 0}})
-	if len(got) < 2 || got[0].Check != "engine" || got[0].OK || !strings.Contains(got[0].Advice, "install Docker") {
-		t.Errorf("%+v", got)
-	}
-	if last := got[len(got)-1]; last.Check != "ports" {
-		t.Errorf("ports are not looked at: %+v", last)
+	for said, detail := range map[string]string{
+		"Cannot connect to the Docker daemon at unix:///nowhere. Is the docker daemon running?": "the Docker engine does not answer",
+		"permission denied while trying to connect to the docker API at unix:///nowhere":        "the Docker engine does not answer: this user may not use its socket",
+	} {
+		fakeDocker(t, `echo "`+said+`" >&2; exit 1`)
+		t.Setenv(networkVariable, "")
+		got := Diagnose(t.Context(), Wanted{Ports: [2]int{1, 0}})
+		if len(got) < 2 || got[0].Check != "engine" || got[0].OK || got[0].Detail != detail || !strings.Contains(got[0].Advice, "install Docker") {
+			t.Errorf("%+v", got)
+		}
+		if last := got[len(got)-1]; last.Check != "ports" {
+			t.Errorf("ports are not looked at: %+v", last)
+		}
+		t.Setenv(networkVariable, "mine")
+		got = Diagnose(t.Context(), Wanted{Ports: [2]int{1, 0}})
+		if last := got[len(got)-1]; last.OK || !strings.Contains(last.Detail, networkVariable) {
+			t.Errorf("another network of kind's: %+v", last)
+		}
 	}
 }

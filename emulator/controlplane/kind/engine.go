@@ -27,6 +27,9 @@ const (
 // ErrNoEngine is why nothing can be made: there is no Docker to ask.
 var ErrNoEngine = errors.New("the Docker engine does not answer")
 
+// errForbidden is ErrNoEngine for those who are not let to it.
+var errForbidden = fmt.Errorf("%w: this user may not use its socket", ErrNoEngine)
+
 // engine runs Docker's command line, as kind's library does: whatever context,
 // host or socket the user has set up for that is ours too.
 type engine struct{ log *slog.Logger }
@@ -48,7 +51,7 @@ func (e engine) run(ctx context.Context, in io.Reader, args ...string) (string, 
 	case errors.Is(err, osexec.ErrNotFound), unreachable(said):
 		return "", fmt.Errorf("%w: is it installed and running? `ekslocal doctor` tells more", ErrNoEngine)
 	case forbidden(said):
-		return "", fmt.Errorf("%w: this user may not use its socket; `ekslocal doctor` tells more", ErrNoEngine)
+		return "", fmt.Errorf("%w; `ekslocal doctor` tells more", errForbidden)
 	case said == "":
 		return out.String(), fmt.Errorf("docker %s: %w", args[0], err)
 	}
