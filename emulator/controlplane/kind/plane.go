@@ -301,9 +301,9 @@ func (p *plane) end(ephemeral bool) error {
 
 // stop leaves the nodes as they are, but not running.
 func (p *plane) stop() error {
-	p.evict()
 	p.work.Lock()
 	defer p.work.Unlock()
+	p.evict()
 	p.mu.Lock()
 	was := p.running
 	p.running = false
