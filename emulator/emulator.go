@@ -263,7 +263,7 @@ func (e *Emulator) serve(_, _ context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.aws.set(e.gateway)
+	e.aws.set(e.gateway.ForContainers())
 	go func() { e.served <- e.gateway.Serve(e.listener) }()
 	return nil
 }

@@ -64,7 +64,7 @@ func (g *Gateway) identify(x *exchange) (awsid.Caller, error) {
 
 // takeUnknown is the lax mode: a key that nobody knows, from this machine.
 func (g *Gateway) takeUnknown(x *exchange) (awsid.Caller, bool) {
-	if !g.cfg.Lax {
+	if !g.cfg.Lax || x.ctx.Value(elsewhere{}) != nil {
 		return awsid.Caller{}, false
 	}
 	if a, err := netip.ParseAddr(sourceIP(x.r)); err != nil || !a.IsLoopback() {

@@ -163,6 +163,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.plain.ServeHTTP(w, r)
 }
 
+// elsewhere marks requests of other machines.
+type elsewhere struct{}
+
+// ForContainers is the gateway for clients in containers. An engine in a virtual machine
+// forwards them from this machine's loopback, which does not make them this machine.
+func (g *Gateway) ForContainers() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), elsewhere{}, true)))
+	})
+}
+
 func (g *Gateway) serveAWS(w http.ResponseWriter, r *http.Request) {
 	if g.proxy != nil && g.foreign(r) {
 		g.forward(w, r) // upstream.go

@@ -160,7 +160,7 @@ func form(body string) call {
 
 func (c call) with(f func(*call)) call { f(&c); return c }
 
-func do(t testing.TB, g *Gateway, c call) *httptest.ResponseRecorder {
+func do(t testing.TB, g http.Handler, c call) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, c.request(t))
@@ -282,6 +282,8 @@ func TestLax(t *testing.T) {
 	unknown.remote = "192.0.2.1:1"
 	checkResponse(t, do(t, g, unknown), 403, []string{"InvalidClientTokenId"})
 	checkResponse(t, do(t, g, form(identity).with(func(c *call) { c.secret = "x" })), 403, []string{"SignatureDoesNotMatch"})
+	unknown.remote = "127.0.0.1:1" // forwarded by the engine
+	checkResponse(t, do(t, g.ForContainers(), unknown), 403, []string{"InvalidClientTokenId"})
 }
 
 type denyAll struct{ got Call }

@@ -111,6 +111,12 @@ func (q *questions) close() error {
 // endpoint is the URL for AWS's clients in containers.
 func (q *questions) endpoint() string { return "http://" + q.advertise }
 
+// host is the address or the name that containers call.
+func (q *questions) host() string {
+	host, _, _ := net.SplitHostPort(q.advertise) // we have joined it
+	return host
+}
+
 // answer lets a control plane ask from now on.
 func (q *questions) answer(id, secret string) error {
 	q.mu.Lock()
@@ -199,9 +205,10 @@ func (q *questions) handler() http.Handler {
 func signed(r *http.Request) bool { return strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-") }
 
 // aws answers AWS's clients in containers, as the emulator's own endpoint does. What
-// else that has, such as the administration of the emulator, is not for pods.
+// else that has, such as the administration of the emulator, is not for pods, whatever
+// their requests look like: no API of AWS has such paths.
 func (q *questions) aws(w http.ResponseWriter, r *http.Request) {
-	if q.cfg.AWS == nil || !signed(r) && (strings.HasPrefix(r.URL.Path, "/_") || r.URL.Path == "/metrics") {
+	if q.cfg.AWS == nil || strings.HasPrefix(r.URL.Path, "/_") || r.URL.Path == "/metrics" {
 		http.NotFound(w, r)
 		return
 	}

@@ -202,34 +202,37 @@ func TestRelayed(t *testing.T) {
 // TestInNetwork: AWS's APIs are for containers, the emulator's own are not, and signed
 // requests to paths like those of control planes are EKS's.
 func TestInNetwork(t *testing.T) {
+	const signature = "AWS4-HMAC-SHA256 Credential=test/20260501/us-east-1/eks/aws4_request"
 	aws := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	h := newQuestions(t, Config{Authenticator: table{}, AWS: aws}).handler()
 	nothing := newQuestions(t, Config{Authenticator: table{}}).handler()
 	for _, c := range []struct {
-		method, path string
-		signed       bool
-		code         int
+		method, path  string
+		authorization string
+		code          int
 	}{
-		{http.MethodPost, "/", true, http.StatusTeapot},
-		{http.MethodPost, "/", false, http.StatusTeapot}, // AssumeRoleWithWebIdentity
-		{http.MethodGet, "/clusters", true, http.StatusTeapot},
-		{http.MethodPost, "/clusters/one/secret/authenticate", true, http.StatusTeapot},
-		{http.MethodGet, "/clusters/dev/node-groups/workers", true, http.StatusTeapot},
-		{http.MethodGet, "/oidc/ID/keys", false, http.StatusTeapot},
-		{http.MethodGet, "/_ekslocal/status", false, http.StatusNotFound},
-		{http.MethodPost, "/_ekslocal/reset", false, http.StatusNotFound},
-		{http.MethodGet, "/metrics", false, http.StatusNotFound},
-		{http.MethodPost, "/clusters/one/wrong/authenticate", false, http.StatusForbidden},
-		{http.MethodGet, "/clusters/one/secret/authenticate", false, http.StatusNotFound},
+		{http.MethodPost, "/", signature, http.StatusTeapot},
+		{http.MethodPost, "/", "", http.StatusTeapot}, // AssumeRoleWithWebIdentity
+		{http.MethodGet, "/clusters", signature, http.StatusTeapot},
+		{http.MethodPost, "/clusters/one/secret/authenticate", signature, http.StatusTeapot},
+		{http.MethodGet, "/clusters/dev/node-groups/workers", signature, http.StatusTeapot},
+		{http.MethodGet, "/oidc/ID/keys", "", http.StatusTeapot},
+		{http.MethodGet, "/_ekslocal/status", "", http.StatusNotFound},
+		{http.MethodPost, "/_ekslocal/reset", "", http.StatusNotFound},
+		{http.MethodPost, "/_ekslocal/reset", signature, http.StatusNotFound},
+		{http.MethodPost, "/_ekslocal/reset", "AWS4-", http.StatusNotFound}, // what the gateway does not take for one
+		{http.MethodGet, "/%5fekslocal/status", "AWS4-", http.StatusNotFound},
+		{http.MethodGet, "/metrics", "", http.StatusNotFound},
+		{http.MethodGet, "/metrics", "AWS4-", http.StatusNotFound},
+		{http.MethodPost, "/clusters/one/wrong/authenticate", "", http.StatusForbidden},
+		{http.MethodGet, "/clusters/one/secret/authenticate", "", http.StatusNotFound},
 	} {
 		r := httptest.NewRequest(c.method, c.path, nil)
-		if c.signed {
-			r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260501/us-east-1/eks/aws4_request")
-		}
+		r.Header.Set("Authorization", c.authorization)
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		if w.Code != c.code {
-			t.Errorf("%s %s: %d, want %d", c.method, c.path, w.Code, c.code)
+			t.Errorf("%s %s %q: %d, want %d", c.method, c.path, c.authorization, w.Code, c.code)
 		}
 		w = httptest.NewRecorder()
 		if nothing.ServeHTTP(w, r); w.Code == http.StatusTeapot {
