@@ -269,19 +269,19 @@ func eventually(t *testing.T, within time.Duration, what string, f func() error)
 	}
 }
 
-// poll calls f until it has no error, for as long as within; then it returns f's last.
+// poll calls f until it has no error, for as long as within; then it returns f's last. Most
+// of the time it does nothing: what it waits for needs the processor too.
 func poll(within time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		err := f()
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(min(max(50*time.Millisecond, 3*time.Since(began)), time.Second)):
 		case <-ctx.Done():
 			return err
 		}

@@ -22,7 +22,8 @@ import (
 // another certificate authority. make test-kind provides the engine and the node image.
 func TestKindVPC(t *testing.T) {
 	t.Parallel()
-	k := newKindPods(t, 1)
+	// kind gives nodes the proxy of their user. Nothing in a cluster is behind it.
+	k := newKindPods(t, 1, "HTTP_PROXY=http://192.0.2.1:3128", "HTTPS_PROXY=http://192.0.2.1:3128")
 	k.kindWorkload(t, "one", &k.nodes[0])
 	k.ok(t, "", "expose", "pod", "one", "--port", "80")
 	for _, s := range []struct {
@@ -37,11 +38,11 @@ func TestKindVPC(t *testing.T) {
 
 // newKindPods makes a kind cluster with so many real nodes in one node group, and kubectl
 // for it.
-func newKindPods(t *testing.T, size int32) *kindPods {
+func newKindPods(t *testing.T, size int32, env ...string) *kindPods {
 	t.Helper()
 	image := nodeImage(t)
 	tool(t, "kubectl")
-	w := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
+	w := newWorld(t, startWith(t, env, "--no-spare", "--backend", "kind", "--kind-node-image", image))
 	c := w.cluster(t, "real")
 	t.Cleanup(func() {
 		w.stop() // or it would make what is removed

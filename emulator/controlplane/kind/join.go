@@ -21,7 +21,11 @@ func (p *plane) join(ctx context.Context, g *guest, m controlplane.Machine) erro
 	if was, runs := g.seen(); runs && slices.Equal(was.VPC.CIDRs, m.VPC.CIDRs) {
 		return nil
 	}
-	if err := p.b.engine.overlap(ctx, m.VPC); err != nil {
+	q, err := p.b.asking(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.b.engine.overlap(ctx, m.VPC, q.host()); err != nil {
 		return err
 	}
 	g.left = false

@@ -114,8 +114,18 @@ func absent(err error) bool {
 	return !errors.Is(err, ErrNoEngine) && absence.MatchString(err.Error())
 }
 
-// overlap tells whether a VPC has addresses of the network that leads to the API server.
-func (e engine) overlap(ctx context.Context, vpc controlplane.VPC) error {
+// overlap tells whether a VPC has addresses of the network that leads to the API server,
+// or the address at which containers ask the emulator: nodes would look for them in the
+// VPC.
+func (e engine) overlap(ctx context.Context, vpc controlplane.VPC, asked string) error {
+	if a, err := netip.ParseAddr(asked); err == nil { // else a name, which the engine resolves
+		for _, c := range vpc.CIDRs {
+			if c.Contains(a) {
+				return fmt.Errorf("%w: the addresses %s of VPC %s have the one at which containers reach the emulator, %s: make a VPC of others, or give the engine's bridge another address (bip in daemon.json)",
+					controlplane.ErrHopeless, c, vpc.ID, a)
+			}
+		}
+	}
 	n, err := e.network(ctx, kindNetwork)
 	if err != nil || n == nil {
 		return err

@@ -149,6 +149,11 @@ const setUpPatience = 6 * time.Minute
 // kindToken is the id of the bootstrap token that kind has kubeadm make.
 const kindToken = "abcdef"
 
+// direct runs a program without the proxy that nodes have from the engine's user, for
+// their images. kubeadm hands its own on to the API server, which would look behind it
+// for the emulator, kubelets and pods: kind excepts no more than its own network.
+var direct = []string{"env", "-u", "HTTP_PROXY", "-u", "HTTPS_PROXY", "-u", "http_proxy", "-u", "https_proxy"}
+
 // make makes the control plane from nothing, and leaves nothing if it cannot.
 func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask address) (err error) {
 	if err := p.removeNodes(ctx); err != nil { // of a create that was killed
@@ -195,7 +200,8 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 	}
 	setUp, cancel := context.WithTimeout(ctx, setUpPatience)
 	defer cancel()
-	if out, err := engine.run(setUp, nil, "exec", node, "kubeadm", "init", "--config=/kind/kubeadm.conf", "--skip-token-print", "--skip-phases="+skipped); err != nil {
+	args := append(append([]string{"exec", node}, direct...), "kubeadm", "init", "--config=/kind/kubeadm.conf", "--skip-token-print", "--skip-phases="+skipped)
+	if out, err := engine.run(setUp, nil, args...); err != nil {
 		p.b.cfg.Log.Warn("kubeadm failed", "cluster", spec.Name, "error", err, "output", out)
 		return fmt.Errorf("setting up Kubernetes: %w", err)
 	}

@@ -33,6 +33,8 @@ type Agent struct {
 	Masquerade func(context.Context, protocol.NodeNetwork) error
 	// Pause waits between two words about the node's sandboxes.
 	Pause func(context.Context) error
+	// direct ignores the node's proxy, which is for the Internet.
+	direct http.Transport
 }
 
 // pace is how often the emulator is told which sandboxes there are: an address that a
@@ -124,6 +126,7 @@ func (a *Agent) pass(w http.ResponseWriter, r *http.Request) {
 	(&httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { p.SetURL(to) },
 		FlushInterval: -1, // reports of a daemon are told at once
+		Transport:     &a.direct,
 		ErrorLog:      slog.NewLogLogger(a.Log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			protocol.Refuse(w, http.StatusBadGateway, protocol.Failure{Message: "ekslocal does not answer: is it running? " + err.Error()})

@@ -61,7 +61,7 @@ func Serve(ctx context.Context, file string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	ask := &emulator{file: file}
+	ask := newEmulator(file)
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	failed := make(chan error, len(c.Listen))

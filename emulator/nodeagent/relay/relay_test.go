@@ -256,7 +256,7 @@ func TestReport(t *testing.T) {
 	defer server.Close()
 	file, c := configure(t, dir, server.URL, "127.0.0.1:1")
 	reporter := func() *reporter {
-		return &reporter{audit: c.AuditLog, reported: c.Reported, ask: &emulator{file: file}, log: slog.New(slog.DiscardHandler)}
+		return &reporter{audit: c.AuditLog, reported: c.Reported, ask: newEmulator(file), log: slog.New(slog.DiscardHandler)}
 	}
 	logged := func(agent string) {
 		t.Helper()
