@@ -78,7 +78,8 @@ func signerFirst(p controlplane.PKI) []byte {
 	}
 }
 
-// kubeconfig is how an API server finds a webhook.
+// kubeconfig is how an API server finds a webhook. The URL has the credentials, see
+// address.
 func kubeconfig(url string) any {
 	return map[string]any{
 		"apiVersion": "v1", "kind": "Config", "current-context": "ekslocal",
@@ -88,8 +89,9 @@ func kubeconfig(url string) any {
 }
 
 // authorization puts EKS's access policies behind RBAC. They are only ever bound to AWS
-// identities: the system's own are not asked about. Without an answer it is as if no
-// policy allowed the request.
+// identities: the system's own are not asked about. Without an answer nothing is denied
+// to whom RBAC allows it; the others get a 500 whose body has the error, the webhook's
+// URL in it, and so has the API server's log.
 func authorization(kubeconfig string) any {
 	return map[string]any{
 		"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration",

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,8 +26,10 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
 
-// address is where one control plane asks. The secret is a part of it: client-go sends
-// no credentials to where there is no TLS.
+// address is where one control plane asks. The secret is its user's password: client-go
+// leaves out the credentials of a kubeconfig where there is no TLS, but not those of the
+// URL itself, which Go sends as basic authentication and puts into no error. A path would
+// be in every error of the API server's, which its clients see and its log has.
 type address struct{ base string }
 
 func (a address) url(question string) string { return a.base + "/" + question }
@@ -163,8 +166,12 @@ func (q *questions) asker(id, secret string) *asker {
 	return nil
 }
 
+// askerName is the user's name of all control planes: the path says which one asks.
+const askerName = "control-plane"
+
 func (q *questions) address(id, secret string) address {
-	return address{base: q.endpoint() + "/clusters/" + id + "/" + secret}
+	at := url.URL{Scheme: "http", User: url.UserPassword(askerName, secret), Host: q.advertise, Path: "/clusters/" + id}
+	return address{base: at.String()}
 }
 
 // maxReview is more than the largest object twice, as an update's admission review has
@@ -180,13 +187,14 @@ func (q *questions) handler() http.Handler {
 			q.node(w, r)
 			return
 		}
-		parts := strings.SplitN(r.URL.Path, "/", 5) // "", clusters, id, secret, question and more
-		if len(parts) < 5 || parts[1] != "clusters" || signed(r) {
+		parts := strings.SplitN(r.URL.Path, "/", 4) // "", clusters, id, question and more
+		if len(parts) < 4 || parts[1] != "clusters" || signed(r) {
 			q.aws(w, r)
 			return
 		}
-		a := q.asker(parts[2], parts[3])
-		question, more, _ := strings.Cut(parts[4], "/")
+		_, secret, _ := r.BasicAuth() // none is nobody's secret
+		a := q.asker(parts[2], secret)
+		question, more, _ := strings.Cut(parts[3], "/")
 		switch answer := answers[question]; {
 		case a == nil:
 			http.Error(w, "not a control plane", http.StatusForbidden)

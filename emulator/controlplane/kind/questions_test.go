@@ -17,9 +17,14 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/util/webhook"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	"github.com/ekslocal/ekslocal/emulator/controlplane/conformance"
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
 
@@ -46,13 +51,14 @@ func (a table) Authorize(_ context.Context, _ string, q controlplane.Attributes)
 	return q.Verb == "get", "a policy", nil
 }
 
-func question(t *testing.T, h http.Handler, path string, asked, answer any) int {
+func question(t *testing.T, h http.Handler, secret, path string, asked, answer any) int {
 	t.Helper()
 	b, err := json.Marshal(asked)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(b))
+	r.SetBasicAuth(askerName, secret)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	if w.Code == http.StatusOK {
@@ -104,7 +110,7 @@ func TestQuestions(t *testing.T) {
 	} {
 		var got authenticationv1.TokenReview
 		in := authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: c.token}}
-		code := question(t, h, "/clusters/"+c.id+"/"+c.secret+"/authenticate", in, &got)
+		code := question(t, h, c.secret, "/clusters/"+c.id+"/authenticate", in, &got)
 		if code != c.code || got.Status.User.Username != c.user || got.Status.Authenticated != (c.user != "") {
 			t.Errorf("%+v: %d, %+v", c, code, got.Status)
 		}
@@ -123,7 +129,7 @@ func TestQuestions(t *testing.T) {
 			controlplane.Attributes{Username: "u", Verb: "post", Path: "/version"}, false},
 	} {
 		var got authorizationv1.SubjectAccessReview
-		if code := question(t, h, "/clusters/one/secret/authorize", authorizationv1.SubjectAccessReview{Spec: c.spec}, &got); code != 200 {
+		if code := question(t, h, "secret", "/clusters/one/authorize", authorizationv1.SubjectAccessReview{Spec: c.spec}, &got); code != 200 {
 			t.Fatalf("status %d", code)
 		}
 		if d := cmp.Diff(c.want, asked); d != "" {
@@ -139,7 +145,7 @@ func TestQuestions(t *testing.T) {
 		t.Errorf("the authenticator's log is %s, %v", log, err)
 	}
 	q.forget("one")
-	if code := question(t, h, "/clusters/one/secret/authenticate", authenticationv1.TokenReview{}, nil); code != http.StatusForbidden {
+	if code := question(t, h, "secret", "/clusters/one/authenticate", authenticationv1.TokenReview{}, nil); code != http.StatusForbidden {
 		t.Errorf("a control plane that was deleted is answered with %d", code)
 	}
 }
@@ -171,23 +177,23 @@ func TestRelayed(t *testing.T) {
 	h := newQuestions(t, Config{Authenticator: table{}, Admitter: p, Usage: p}).handler()
 	review := admissionv1.AdmissionReview{Request: &admissionv1.AdmissionRequest{UID: "u"}}
 	for _, c := range []struct {
-		path     string
-		question any
-		code     int
+		secret, path string
+		question     any
+		code         int
 	}{
-		{"/clusters/one/secret/admit/mutate-v1-pod", review, 200},
-		{"/clusters/one/secret/admit/a/b", review, 200},
-		{"/clusters/one/secret/admit/no/such", review, 500},
-		{"/clusters/one/secret/admit/mutate-v1-pod", admissionv1.AdmissionReview{}, 400},
-		{"/clusters/one/other/admit/mutate-v1-pod", review, 403},
-		{"/clusters/one/other/deprecated", []relay.DeprecatedUse{{}}, 403},
-		{"/clusters/two/other/deprecated", []relay.DeprecatedUse{{}}, 500},
-		{"/clusters/one/secret/deprecated", []relay.DeprecatedUse{{Version: "v1", Resource: "endpoints", Count: 2}}, 200},
-		{"/clusters/one/secret/deprecated", "nonsense", 400},
-		{"/clusters/one/secret/no-such-question", review, 404},
+		{"secret", "/clusters/one/admit/mutate-v1-pod", review, 200},
+		{"secret", "/clusters/one/admit/a/b", review, 200},
+		{"secret", "/clusters/one/admit/no/such", review, 500},
+		{"secret", "/clusters/one/admit/mutate-v1-pod", admissionv1.AdmissionReview{}, 400},
+		{"other", "/clusters/one/admit/mutate-v1-pod", review, 403},
+		{"other", "/clusters/one/deprecated", []relay.DeprecatedUse{{}}, 403},
+		{"other", "/clusters/two/deprecated", []relay.DeprecatedUse{{}}, 500},
+		{"secret", "/clusters/one/deprecated", []relay.DeprecatedUse{{Version: "v1", Resource: "endpoints", Count: 2}}, 200},
+		{"secret", "/clusters/one/deprecated", "nonsense", 400},
+		{"secret", "/clusters/one/no-such-question", review, 404},
 	} {
 		var answer any
-		if code := question(t, h, c.path, c.question, &answer); code != c.code {
+		if code := question(t, h, c.secret, c.path, c.question, &answer); code != c.code {
 			t.Errorf("%s: %d, want %d", c.path, code, c.code)
 		}
 	}
@@ -207,28 +213,32 @@ func TestInNetwork(t *testing.T) {
 	h := newQuestions(t, Config{Authenticator: table{}, AWS: aws}).handler()
 	nothing := newQuestions(t, Config{Authenticator: table{}}).handler()
 	for _, c := range []struct {
-		method, path  string
-		authorization string
-		code          int
+		method, path          string
+		authorization, secret string
+		code                  int
 	}{
-		{http.MethodPost, "/", signature, http.StatusTeapot},
-		{http.MethodPost, "/", "", http.StatusTeapot}, // AssumeRoleWithWebIdentity
-		{http.MethodGet, "/clusters", signature, http.StatusTeapot},
-		{http.MethodPost, "/clusters/one/secret/authenticate", signature, http.StatusTeapot},
-		{http.MethodGet, "/clusters/dev/node-groups/workers", signature, http.StatusTeapot},
-		{http.MethodGet, "/oidc/ID/keys", "", http.StatusTeapot},
-		{http.MethodGet, "/_ekslocal/status", "", http.StatusNotFound},
-		{http.MethodPost, "/_ekslocal/reset", "", http.StatusNotFound},
-		{http.MethodPost, "/_ekslocal/reset", signature, http.StatusNotFound},
-		{http.MethodPost, "/_ekslocal/reset", "AWS4-", http.StatusNotFound}, // what the gateway does not take for one
-		{http.MethodGet, "/%5fekslocal/status", "AWS4-", http.StatusNotFound},
-		{http.MethodGet, "/metrics", "", http.StatusNotFound},
-		{http.MethodGet, "/metrics", "AWS4-", http.StatusNotFound},
-		{http.MethodPost, "/clusters/one/wrong/authenticate", "", http.StatusForbidden},
-		{http.MethodGet, "/clusters/one/secret/authenticate", "", http.StatusNotFound},
+		{http.MethodPost, "/", signature, "", http.StatusTeapot},
+		{http.MethodPost, "/", "", "", http.StatusTeapot}, // AssumeRoleWithWebIdentity
+		{http.MethodGet, "/clusters", signature, "", http.StatusTeapot},
+		{http.MethodPost, "/clusters/one/authenticate", signature, "", http.StatusTeapot},
+		{http.MethodGet, "/clusters/dev/node-groups/workers", signature, "", http.StatusTeapot},
+		{http.MethodGet, "/oidc/ID/keys", "", "", http.StatusTeapot},
+		{http.MethodGet, "/_ekslocal/status", "", "", http.StatusNotFound},
+		{http.MethodPost, "/_ekslocal/reset", "", "", http.StatusNotFound},
+		{http.MethodPost, "/_ekslocal/reset", signature, "", http.StatusNotFound},
+		{http.MethodPost, "/_ekslocal/reset", "AWS4-", "", http.StatusNotFound}, // what the gateway does not take for one
+		{http.MethodGet, "/%5fekslocal/status", "AWS4-", "", http.StatusNotFound},
+		{http.MethodGet, "/metrics", "", "", http.StatusNotFound},
+		{http.MethodGet, "/metrics", "AWS4-", "", http.StatusNotFound},
+		{http.MethodPost, "/clusters/one/authenticate", "", "wrong", http.StatusForbidden},
+		{http.MethodPost, "/clusters/one/authenticate", "", "", http.StatusForbidden},
+		{http.MethodPost, "/clusters/one/secret/authenticate", "", "", http.StatusForbidden}, // of an earlier build's files
+		{http.MethodGet, "/clusters/one/authenticate", "", "secret", http.StatusNotFound},
 	} {
 		r := httptest.NewRequest(c.method, c.path, nil)
-		r.Header.Set("Authorization", c.authorization)
+		if r.Header.Set("Authorization", c.authorization); c.secret != "" {
+			r.SetBasicAuth(askerName, c.secret)
+		}
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		if w.Code != c.code {
@@ -238,5 +248,50 @@ func TestInNetwork(t *testing.T) {
 		if nothing.ServeHTTP(w, r); w.Code == http.StatusTeapot {
 			t.Errorf("%s %s is answered without AWS", c.method, c.path)
 		}
+	}
+}
+
+// TestSecretOfErrors: an API server's client proves with its kubeconfig who asks, and
+// what it says of an emulator that is away has no secret in it.
+func TestSecretOfErrors(t *testing.T) {
+	q := newQuestions(t, Config{Authenticator: table{}})
+	srv := httptest.NewServer(q.handler())
+	defer srv.Close()
+	q.advertise = srv.Listener.Addr().String()
+	spec := controlplane.Spec{PKI: conformance.NewPKI(t)}
+	f, err := controlPlaneFiles(spec, q.address("two", "other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "authentication.yaml")
+	if err := os.WriteFile(file, f[filesDir+"/authentication.yaml"], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := webhook.LoadKubeconfig(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	client, err := rest.UnversionedRESTClientFor(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() (*authenticationv1.TokenReview, error) {
+		in := &authenticationv1.TokenReview{TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"},
+			Spec: authenticationv1.TokenReviewSpec{Token: "ours"}}
+		var out authenticationv1.TokenReview
+		err := client.Post().Body(in).Do(t.Context()).Into(&out)
+		return &out, err
+	}
+	if out, err := ask(); err != nil || !out.Status.Authenticated {
+		t.Errorf("%+v, %v", out, err)
+	}
+	q.forget("two")
+	if _, err := ask(); err == nil || strings.Contains(err.Error(), "other") {
+		t.Errorf("to a control plane that it does not know, the emulator says %v", err)
+	}
+	srv.Close()
+	if _, err := ask(); err == nil || strings.Contains(err.Error(), "other") {
+		t.Errorf("without the emulator: %v", err)
 	}
 }
