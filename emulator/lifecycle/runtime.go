@@ -124,7 +124,7 @@ func (l *Lifecycle) wakeInstances(rt *runtime) {
 	}
 }
 
-func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runtime, error) {
+func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (_ *runtime, err error) {
 	cfg := rest.CopyConfig(info.Admin)
 	cfg.QPS = -1 // the API server's own fairness is the limit
 	cfg.WarningHandler = rest.NoWarnings{}
@@ -150,6 +150,12 @@ func (l *Lifecycle) newRuntime(c *ekssvc.Cluster, info controlplane.Info) (*runt
 		backend: c.Backend, ipv6: ekssvc.IsIPv6(c),
 	}
 	rt.life, rt.cancel = context.WithCancel(asNode(context.Background(), c.Scope))
+	defer func() {
+		if err != nil { // closed before the next try listens: closing removes the socket's file
+			rt.cancel()
+			egress.Close()
+		}
+	}()
 	rt.cni, rt.agents = newCNI(l, rt), newAgents(l, rt)
 	if rt.hosted, err = l.newHosted(c); err != nil {
 		return nil, err

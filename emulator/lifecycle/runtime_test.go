@@ -1,9 +1,16 @@
 package lifecycle
 
 import (
+	"net"
+	"path/filepath"
 	"testing"
 
+	ekstypes "github.com/aws/aws-sdk-go-v2/service/eks/types"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/ekslocal/ekslocal/emulator/controlplane"
+	ekssvc "github.com/ekslocal/ekslocal/emulator/service/eks"
 )
 
 func TestTakesPods(t *testing.T) {
@@ -28,6 +35,24 @@ func TestTakesPods(t *testing.T) {
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue}, {Type: corev1.NodeReady, Status: tc.ready}}
 		if got := takesPods(n); got != tc.want {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestRuntimeThatCannotBe leaves nothing that listens.
+func TestRuntimeThatCannotBe(t *testing.T) {
+	w := newLogWorld(t, ekstypes.ClusterStatusCreating)
+	socket := filepath.Join(t.TempDir(), "s")
+	w.EgressSocket = func(string) string { return socket }
+	w.cluster.Backend = ekssvc.BackendKind // which this backend is not
+	for range 2 {
+		rt, err := w.newRuntime(w.cluster, controlplane.Info{Admin: &rest.Config{Host: "https://127.0.0.1:1"}})
+		if rt != nil || err == nil {
+			t.Fatalf("%v, %v", rt, err)
+		}
+		if conn, err := net.Dial("unix", socket); err == nil {
+			conn.Close()
+			t.Error("its egress proxy listens on")
 		}
 	}
 }
