@@ -144,8 +144,9 @@ const TailEnd = "end"
 // Tail reads a log's lines as they come. One goroutine may use it.
 type Tail interface {
 	// Lines returns whole lines that were logged since, without their ends and of
-	// about limit bytes at most; none if there are no more at the moment.
-	Lines(limit int) ([]string, error)
+	// about limit bytes at most; none if there are no more at the moment. It does not wait
+	// for lines, but for whoever has the log: not longer than ctx.
+	Lines(ctx context.Context, limit int) ([]string, error)
 	// Position is behind the last line that Lines returned.
 	Position() string
 	Close() error

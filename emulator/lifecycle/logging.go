@@ -232,7 +232,7 @@ func (d *courier) deliverLog(ctx context.Context, s controlplane.LogStream) erro
 		d.tails[s] = t
 	}
 	for {
-		lines, err := t.Lines(deliverBytes)
+		lines, err := t.Lines(ctx, deliverBytes)
 		if err != nil || len(lines) == 0 {
 			return err
 		}

@@ -56,7 +56,7 @@ type scroll struct {
 	at  int
 }
 
-func (s *scroll) Lines(int) ([]string, error) {
+func (s *scroll) Lines(context.Context, int) ([]string, error) {
 	lines := s.all.from(s.log, s.at)
 	lines = lines[:min(len(lines), 2)]
 	s.at += len(lines)
@@ -183,5 +183,37 @@ func TestLogsBeginWhenTheyAreEnabled(t *testing.T) {
 	w.stop()
 	if d := cmp.Diff([]string{"while"}, w.delivered(t, "kube-apiserver-audit-")); d != "" {
 		t.Error(d)
+	}
+}
+
+// hung is a backend whose logs cannot be read, and one of their tails.
+type hung struct{ controlplane.Backend }
+
+func (h hung) Tail(context.Context, string, controlplane.LogStream, string) (controlplane.Tail, error) {
+	return h, nil
+}
+
+func (hung) Lines(ctx context.Context, _ int) ([]string, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+func (hung) Position() string { return "1" }
+func (hung) Close() error     { return nil }
+
+// TestHungLogsEnd: what is delivered last of logs that nobody hands out takes one patience,
+// and not one for each.
+func TestHungLogsEnd(t *testing.T) {
+	w := newLogWorld(t, ekstypes.ClusterStatusCreating)
+	w.Backend = hung{}
+	w.enable(t, ekstypes.LogTypeApi, ekstypes.LogTypeAudit, ekstypes.LogTypeScheduler)
+	ended := make(chan struct{})
+	go func() {
+		w.stop()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(2 * lastDelivery):
+		t.Error("the delivery does not end")
 	}
 }

@@ -161,9 +161,9 @@ type silent string
 
 var _ controlplane.Tail = silent("")
 
-func (silent) Lines(int) ([]string, error) { return nil, nil }
-func (s silent) Position() string          { return string(s) }
-func (silent) Close() error                { return nil }
+func (silent) Lines(context.Context, int) ([]string, error) { return nil, nil }
+func (s silent) Position() string                           { return string(s) }
+func (silent) Close() error                                 { return nil }
 
 // hoster finds the backend of a control plane that has real nodes.
 func (b *Backends) hoster(id string) (controlplane.Hoster, error) {

@@ -49,7 +49,7 @@ func TestChoice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines, err := tail.Lines(1 << 20); len(lines) > 0 || err != nil || tail.Position() != "here" {
+	if lines, err := tail.Lines(t.Context(), 1<<20); len(lines) > 0 || err != nil || tail.Position() != "here" {
 		t.Errorf("lines %v, error %v, position %q", lines, err, tail.Position())
 	}
 	if _, err := b.Tail(ctx, three.ID, controlplane.LogAPI, ""); !errors.Is(err, controlplane.ErrNotFound) {

@@ -242,7 +242,7 @@ func TestRelay(t *testing.T) {
 	var lines = map[controlplane.LogStream][]string{}
 	read := func(s controlplane.LogStream, part string) func(context.Context) error {
 		return func(context.Context) error {
-			got, err := tails[s].Lines(1 << 20)
+			got, err := tails[s].Lines(t.Context(), 1<<20)
 			if err != nil {
 				tail(s, tails[s].Position()) // as the courier does
 				return err

@@ -48,7 +48,7 @@ func (b *Backend) Tail(ctx context.Context, id string, s controlplane.LogStream,
 	}
 	q := source(s)
 	q.Position = position
-	t := &tail{id: id, logs: p.logs.open(b, nodeName(id)), q: q}
+	t := &tail{id: id, logs: p.logs.open(b, nodeName(id)), q: q, patience: answerPatience}
 	if _, err := t.ask(ctx, 0); err != nil {
 		_ = t.Close() // which cannot fail
 		return nil, fmt.Errorf("log %s: %w", s, err)
@@ -61,20 +61,28 @@ type tail struct {
 	id   string
 	logs *logReader
 	q    relay.LogQuestion
+
+	patience time.Duration // of one question
 }
 
-// answerPatience bounds the wait for an answer out of a container, which takes
-// milliseconds if that is not frozen.
-const answerPatience = 10 * time.Second
+const (
+	// answerPatience bounds the wait for an answer out of a container, which takes
+	// milliseconds if that is not frozen.
+	answerPatience = 10 * time.Second
+	// lookPatience bounds the look at a container that has not answered.
+	lookPatience = 2 * time.Second
+)
 
 func (t *tail) ask(ctx context.Context, limit int) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	asking, cancel := context.WithTimeout(ctx, t.patience)
 	defer cancel()
 	q := t.q
 	q.Limit = limit
-	a, err := t.logs.ask(ctx, q)
+	a, err := t.logs.ask(asking, q)
 	if err != nil {
-		if c, e := t.logs.engine.inspect(ctx, nodeName(t.id)); e == nil && (c == nil || !c.State.Running) {
+		looking, cancel := context.WithTimeout(ctx, lookPatience)
+		defer cancel()
+		if c, e := t.logs.engine.inspect(looking, nodeName(t.id)); e == nil && (c == nil || !c.State.Running) {
 			err = fmt.Errorf("%w: %s", controlplane.ErrNotFound, t.id) // it is being started again, or removed
 		}
 		return nil, err
@@ -84,7 +92,7 @@ func (t *tail) ask(ctx context.Context, limit int) ([]string, error) {
 }
 
 // Lines implements controlplane.Tail.
-func (t *tail) Lines(limit int) ([]string, error) { return t.ask(context.Background(), limit) }
+func (t *tail) Lines(ctx context.Context, limit int) ([]string, error) { return t.ask(ctx, limit) }
 
 // Position implements controlplane.Tail.
 func (t *tail) Position() string { return t.q.Position }
@@ -159,6 +167,9 @@ func (r *logReader) start() error {
 func (r *logReader) ask(ctx context.Context, q relay.LogQuestion) (relay.LogAnswer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil { // it ended while somebody else asked
+		return relay.LogAnswer{}, err
+	}
 	if r.cmd == nil {
 		if err := r.start(); err != nil {
 			return relay.LogAnswer{}, err

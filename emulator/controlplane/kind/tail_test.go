@@ -104,7 +104,7 @@ func TestTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tl.Close()
-	lines, err := tl.Lines(100)
+	lines, err := tl.Lines(t.Context(), 100)
 	if d := cmp.Diff([]string{"a"}, lines); d != "" || err != nil || tl.Position() != "1:2" {
 		t.Errorf("%s, %v, %s", d, err, tl.Position())
 	}
@@ -125,7 +125,31 @@ func TestTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	if lines, err := own.Lines(100); err != nil || cmp.Diff([]string{"granted"}, lines) != "" {
+	if lines, err := own.Lines(t.Context(), 100); err != nil || cmp.Diff([]string{"granted"}, lines) != "" {
 		t.Errorf("%q, %v", lines, err)
+	}
+}
+
+// TestHungTail: who asks for lines waits no longer than they want, and one whose question
+// took too long finds out why.
+func TestHungTail(t *testing.T) {
+	b := &Backend{engine: engine{log: slog.New(slog.DiscardHandler)}, planes: map[string]*plane{}}
+	b.planes["one"] = &plane{b: b, id: "one", running: true}
+	dockerIs(t, `if [ "$1" = exec ]; then read -r q; echo '{"Position":"1:2"}'; exec sleep 60; fi; echo '[{"State":{"Running":false}}]'`)
+	tl, err := b.Tail(t.Context(), "one", controlplane.LogAPI, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tl.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if _, err := tl.Lines(ctx, 100); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > answerPatience/2 {
+		t.Errorf("after %s: %v", time.Since(begun), err)
+	}
+	tl.(*tail).patience = 50 * time.Millisecond
+	dockerIs(t, `if [ "$1" = exec ]; then exec sleep 60; fi; echo '[{"State":{"Running":false}}]'`)
+	if _, err := tl.Lines(t.Context(), 100); !errors.Is(err, controlplane.ErrNotFound) {
+		t.Errorf("of a container that does not run: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package logfile
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -95,7 +96,10 @@ func (t *Tail) open(file file, offset int64) error {
 
 // Lines returns whole lines that were logged since, without their ends and of about
 // limit bytes at most; none if there are no more at the moment.
-func (t *Tail) Lines(limit int) ([]string, error) {
+func (t *Tail) Lines(ctx context.Context, limit int) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	var out []string
 	for size := 0; size < limit; {
 		if line, n := t.log.cut(t.rest); n > 0 {

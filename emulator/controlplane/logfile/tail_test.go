@@ -34,7 +34,7 @@ func mustTail(t *testing.T, log Log, position string) *Tail {
 
 func wantLines(t *testing.T, tl *Tail, want ...string) {
 	t.Helper()
-	got, err := tl.Lines(1 << 20)
+	got, err := tl.Lines(t.Context(), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestTailTakesALimit(t *testing.T) {
 	appendTo(t, path, strings.Join(all, "\n")+"\n")
 	for position := ""; ; {
 		tl := mustTail(t, Plain(path), position)
-		lines, err := tl.Lines(100)
+		lines, err := tl.Lines(t.Context(), 100)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestTailFollowsContainers(t *testing.T) {
 		}
 	}
 	appendTo(t, file("b", "2.log"), at(8)+" stderr F long enough for the place that was remembered: "+strings.Repeat("x", 200)+"\n")
-	if got, err := mustTail(t, log, middle).Lines(1 << 20); err != nil || len(got) != 2 || got[0] != "another pod" {
+	if got, err := mustTail(t, log, middle).Lines(t.Context(), 1<<20); err != nil || len(got) != 2 || got[0] != "another pod" {
 		t.Errorf("from a place that is gone: %q, %v", got, err)
 	}
 	wantLines(t, mustTail(t, log, End))

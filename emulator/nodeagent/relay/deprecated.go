@@ -88,7 +88,7 @@ func (r *reporter) report(ctx context.Context) error {
 		r.tail = tail
 	}
 	for ctx.Err() == nil {
-		lines, err := r.tail.Lines(atOnce)
+		lines, err := r.tail.Lines(ctx, atOnce)
 		if err != nil || len(lines) == 0 {
 			return err
 		}

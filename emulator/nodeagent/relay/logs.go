@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func answerLog(tails map[LogQuestion]*logfile.Tail, q LogQuestion) LogAnswer {
 		}
 		t, tails[key] = next, next
 	}
-	lines, err := t.Lines(q.Limit)
+	lines, err := t.Lines(context.Background(), q.Limit)
 	if err != nil {
 		t.Close()
 		delete(tails, key)
