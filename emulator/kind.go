@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"sync/atomic"
@@ -82,12 +83,13 @@ func (e *Emulator) controlPlaneLost(_ context.Context, clusterID string) {
 
 // machineEnded tells EC2 of an instance whose machine has stopped by itself. What becomes
 // of it there the reconcilers see.
-func (e *Emulator) machineEnded(ctx context.Context, clusterID, instanceID string) {
+func (e *Emulator) machineEnded(ctx context.Context, clusterID, instanceID string) error {
 	c := (records{e.store}).find(clusterID)
 	if c == nil {
-		return // deleted meanwhile
+		return nil // deleted meanwhile
 	}
 	if err := e.ec2.ShutDown(ctx, c.Scope, instanceID); err != nil {
-		e.log.Warn("an instance's machine ended, and EC2 was not told", "instance", instanceID, "error", err)
+		return fmt.Errorf("telling EC2 that the instance shut down: %w", err)
 	}
+	return nil
 }

@@ -2,11 +2,13 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -362,6 +364,7 @@ func (c *control) emulatorAway(t *testing.T) {
 	c.kill()
 	kubectl("create", "namespace", "third")
 	kubectl("run", "unseen", "--image=x", "--dry-run=server") // EKS's webhooks fail open
+	c.tellsNoSecret(t)
 	c.run()
 	c.cluster = c.clusterIs(t, "real", ekstypes.ClusterStatusActive)
 	c.k, _ = c.kubernetes(t, c.cluster)
@@ -373,6 +376,29 @@ func (c *control) emulatorAway(t *testing.T) {
 		t.Errorf("pods were told %s, the emulator is at %s", c.inside, now)
 	}
 	eventually(t, time.Minute, "pods get their identity", func() error { return c.admitted(t.Context(), "reader", c.inside) })
+}
+
+// tellsNoSecret: whom RBAC does not allow gets the error of the webhook, and the log too.
+func (c *control) tellsNoSecret(t *testing.T) {
+	records := must(filepath.Glob(filepath.Join(c.dataDir, "kind", "*", "record.json")))(t)
+	if len(records) != 1 {
+		t.Fatalf("records %v", records)
+	}
+	var r struct{ Secret string }
+	if err := json.Unmarshal(must(os.ReadFile(records[0]))(t), &r); err != nil || r.Secret == "" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	out, err := exec.Command("docker", "exec", c.node, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "--as=nobody", "get", "pods").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "InternalError") || !strings.Contains(string(out), "/authorize") {
+		t.Errorf("somebody without permissions hears %s, %v", out, err)
+	}
+	log := c.docker(t, "exec", c.node, "sh", "-c", "cat /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver/*.log")
+	if !strings.Contains(log, "Failed to make webhook authorizer request") {
+		t.Error("the API server's log does not have the error")
+	}
+	if strings.Contains(string(out)+log, r.Secret) {
+		t.Error("the API server tells the secret by which it is known")
+	}
 }
 
 // remove deletes everything, down to the last container.

@@ -19,8 +19,10 @@ import (
 
 // upgrade gives a running control plane other certificate authorities.
 func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
-	p.work.Lock()
-	defer p.work.Unlock()
+	if err := p.work.take(ctx); err != nil {
+		return controlplane.Info{}, err
+	}
+	defer p.work.leave()
 	info, ok := p.seen()
 	if !ok {
 		return info, controlplane.ErrNotFound

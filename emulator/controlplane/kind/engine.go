@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/kind/pkg/exec"
 	"sigs.k8s.io/kind/pkg/log"
@@ -34,10 +35,24 @@ var errForbidden = fmt.Errorf("%w: this user may not use its socket", ErrNoEngin
 // host or socket the user has set up for that is ours too.
 type engine struct{ log *slog.Logger }
 
+const (
+	// patience bounds commands whose context has no deadline, for an engine that hangs
+	// answers none: no other takes minutes. Pulling an image has a bound of its own.
+	patience = 5 * time.Minute
+	// waitDelay is how long a command that was killed may keep its output open.
+	waitDelay = 2 * time.Second
+)
+
 // run returns what the command wrote. Its error holds the last of what it complained of.
 func (e engine) run(ctx context.Context, in io.Reader, args ...string) (string, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience)
+		defer cancel()
+	}
 	var out, complaint bytes.Buffer
 	cmd := osexec.CommandContext(ctx, "docker", args...)
+	cmd.WaitDelay = waitDelay
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, &complaint
 	err := cmd.Run()
 	e.log.Debug("docker", "args", args, "error", err)
@@ -47,7 +62,7 @@ func (e engine) run(ctx context.Context, in io.Reader, args ...string) (string, 
 	said := strings.TrimSpace(complaint.String())
 	switch {
 	case ctx.Err() != nil:
-		return "", ctx.Err()
+		return "", fmt.Errorf("docker %s: %w", args[0], ctx.Err())
 	case errors.Is(err, osexec.ErrNotFound), unreachable(said):
 		return "", fmt.Errorf("%w: is it installed and running? `ekslocal doctor` tells more", ErrNoEngine)
 	case forbidden(said):

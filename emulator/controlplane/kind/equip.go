@@ -70,13 +70,9 @@ func runtimeFiles() files {
 	}
 }
 
-// equip gives a node what stands for AWS's software there.
-func (p *plane) equip(ctx context.Context, container string, m controlplane.Machine) error {
+// equip gives a node what stands for AWS's software there, and the images that nodes have.
+func (p *plane) equip(ctx context.Context, container string, m controlplane.Machine, images []string) error {
 	f, err := p.nodeFiles(ctx, m)
-	if err != nil {
-		return err
-	}
-	images, err := p.images()
 	if err != nil {
 		return err
 	}
@@ -170,8 +166,10 @@ func (b *Backend) Provide(ctx context.Context, id string, images []string) error
 		return fmt.Errorf("images: %w: %s", controlplane.ErrNotFound, id)
 	}
 	images = slices.DeleteFunc(slices.Clone(images), func(i string) bool { return !provided(i) })
-	p.providing.Lock()
-	defer p.providing.Unlock()
+	if err := p.providing.take(ctx); err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	defer p.providing.leave()
 	had, err := p.images()
 	if err != nil {
 		return err
@@ -194,6 +192,34 @@ func (b *Backend) Provide(ctx context.Context, id string, images []string) error
 		return err
 	}
 	return os.Rename(p.imagesFile()+".new", p.imagesFile())
+}
+
+// arrive makes a machine one that runs. The nodes may have got other images than those
+// it was equipped with, and other authorities to trust, while it did not count as one of
+// them.
+func (p *plane) arrive(ctx context.Context, g *guest, m controlplane.Machine, had []string) error {
+	if err := p.providing.take(ctx); err != nil {
+		return err
+	}
+	defer p.providing.leave()
+	now, err := p.images()
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(now, had) {
+		if err := p.withImages(ctx, machineName(p.id, m.InstanceID), now); err != nil {
+			return fmt.Errorf("images: %w", err)
+		}
+	}
+	g.joined(m)
+	r, _, err := p.loadMachine(m.InstanceID)
+	if err == nil {
+		err = p.trust(ctx, machineName(p.id, m.InstanceID), m, r)
+	}
+	if err != nil {
+		g.setRuns(false)
+	}
+	return err
 }
 
 // withImages tells a running node of images.

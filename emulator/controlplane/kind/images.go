@@ -117,12 +117,17 @@ func (b *Backend) nodeImageVersion(ctx context.Context) (string, error) {
 	return b.nodeImage.minor, nil
 }
 
+// pullPatience bounds the pull of a node image, a gigabyte.
+const pullPatience = time.Hour
+
 // haveImage pulls an image that is not there.
 func (b *Backend) haveImage(ctx context.Context, image string) error {
 	if _, err := b.engine.run(ctx, nil, "image", "inspect", "--format", "{{.Id}}", image); err == nil || errors.Is(err, ErrNoEngine) || ctx.Err() != nil {
 		return err
 	}
 	b.cfg.Log.Info("pulling the node image", "image", image)
+	ctx, cancel := context.WithTimeout(ctx, pullPatience)
+	defer cancel()
 	if _, err := b.engine.run(ctx, nil, "pull", "--quiet", image); err != nil {
 		return fmt.Errorf("the node image %s is not there and cannot be pulled: %w (offline: `docker load` it, or name another with --kind-node-image)", image, err)
 	}

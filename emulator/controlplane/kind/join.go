@@ -37,20 +37,25 @@ func (p *plane) join(ctx context.Context, g *guest, m controlplane.Machine) erro
 	if err != nil {
 		return err
 	}
+	images, err := p.images()
+	if err != nil {
+		return err
+	}
 	if c != nil && r.Joined {
-		err = p.resume(ctx, c, m, r)
+		err = p.resume(ctx, c, m, r, images)
 	} else {
-		err = p.makeMachine(ctx, m)
+		err = p.makeMachine(ctx, m, images)
 	}
 	if err != nil {
 		return err
 	}
-	g.joined(m)
-	return nil
+	return p.arrive(ctx, g, m, images)
 }
 
-// resume makes a machine run that has joined before, in the VPC as it is now.
-func (p *plane) resume(ctx context.Context, c *container, m controlplane.Machine, r machineRecord) error {
+// resume makes a machine run that has joined before, in the VPC as it is now. The Node of
+// one that runs already is not waited for: a kubelet registers when it starts, and one
+// that somebody has deleted since stays away until then, as on EKS.
+func (p *plane) resume(ctx context.Context, c *container, m controlplane.Machine, r machineRecord, images []string) error {
 	if err := p.attach(ctx, c, m); err != nil {
 		return err
 	}
@@ -63,17 +68,17 @@ func (p *plane) resume(ctx context.Context, c *container, m controlplane.Machine
 		}
 	}
 	// The emulator may have moved, or be another version, since the node was equipped.
-	if err := p.equip(ctx, c.Name, m); err != nil {
+	if err := p.equip(ctx, c.Name, m, images); err != nil {
 		return fmt.Errorf("equipping the node: %w", err)
 	}
-	if err := p.trust(ctx, c.Name, m, r); err != nil {
+	if err := p.trust(ctx, c.Name, m, r); err != nil || c.State.Running {
 		return err
 	}
 	return p.awaitNode(ctx, m)
 }
 
 // makeMachine makes a machine from nothing, and leaves nothing if it cannot.
-func (p *plane) makeMachine(ctx context.Context, m controlplane.Machine) (err error) {
+func (p *plane) makeMachine(ctx context.Context, m controlplane.Machine, images []string) (err error) {
 	engine, name := p.b.engine, machineName(p.id, m.InstanceID)
 	if err := engine.removeContainers(ctx, []string{name}); err != nil && !absent(err) { // of a join that was killed
 		return err
@@ -114,13 +119,14 @@ func (p *plane) makeMachine(ctx context.Context, m controlplane.Machine) (err er
 	if err := engine.awaitRuntime(ctx, name); err != nil {
 		return err
 	}
-	if err := p.equip(ctx, name, m); err != nil {
+	if err := p.equip(ctx, name, m, images); err != nil {
 		return fmt.Errorf("equipping the node: %w", err)
 	}
+	r.Authority = p.authority() // there may be another before kubeadm has ended
 	if err := p.kubeadm(ctx, name, m); err != nil {
 		return err
 	}
-	r.Joined, r.Authority = true, p.authority()
+	r.Joined = true
 	return p.saveMachine(m.InstanceID, r)
 }
 

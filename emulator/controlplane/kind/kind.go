@@ -49,7 +49,8 @@ type Config struct {
 	HostResources bool
 	// Ended hears of machines that ended by themselves: somebody stopped the container,
 	// or its init did.
-	Ended func(ctx context.Context, id, instanceID string)
+	// It is called again after an error.
+	Ended func(ctx context.Context, id, instanceID string) error
 	// Lost hears of control planes whose container somebody removed: they do not run until
 	// they are created again, empty. It must not wait for the backend.
 	Lost func(ctx context.Context, id string)
@@ -77,7 +78,7 @@ func (c *Config) complete() error {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Ended == nil {
-		c.Ended = func(context.Context, string, string) {}
+		c.Ended = func(context.Context, string, string) error { return nil }
 	}
 	if c.Lost == nil {
 		c.Lost = func(context.Context, string) {}
@@ -104,6 +105,8 @@ type Backend struct {
 	closed    bool
 	questions *questions // nil until the first control plane
 
+	listening turn // held while questions are begun to be answered
+
 	nodeImage imageVersion
 
 	// networks are those of VPCs, by name: held while one is made, connected to or removed.
@@ -122,7 +125,7 @@ func New(cfg Config) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{
-		cfg: cfg, engine: engine{log: cfg.Log}, planes: map[string]*plane{}, networks: keymutex.NewHashed(64),
+		cfg: cfg, engine: engine{log: cfg.Log}, planes: map[string]*plane{}, networks: keymutex.NewHashed(64), listening: newTurn(),
 		provider: cluster.NewProvider(cluster.ProviderWithDocker(), cluster.ProviderWithLogger(kindLog{cfg.Log})),
 	}
 	b.life, b.end = context.WithCancel(context.Background())
@@ -201,12 +204,18 @@ func (b *Backend) Usable(ctx context.Context) error {
 // Endpoint is the URL of AWS's APIs for whatever runs in containers, empty before the
 // first control plane.
 func (b *Backend) Endpoint() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.questions == nil {
+	q := b.asked()
+	if q == nil {
 		return ""
 	}
-	return b.questions.endpoint()
+	return q.endpoint()
+}
+
+// asked is nil until the first control plane.
+func (b *Backend) asked() *questions {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.questions
 }
 
 // Versions implements controlplane.Backend.
@@ -256,7 +265,7 @@ func (b *Backend) Close() error {
 	}
 	for _, id := range ids {
 		if b.planes[id] == nil {
-			planes = append(planes, &plane{b: b, id: id, guests: newGuests()})
+			planes = append(planes, newPlane(b, id))
 		}
 	}
 	questions := b.questions
@@ -290,7 +299,7 @@ func (b *Backend) plane(id string) (*plane, error) {
 	}
 	p := b.planes[id]
 	if p == nil {
-		p = &plane{b: b, id: id, guests: newGuests()}
+		p = newPlane(b, id)
 		b.planes[id] = p
 	}
 	return p, nil
@@ -307,14 +316,21 @@ func (b *Backend) forget(p *plane) {
 // asking returns the server for the control planes' questions, which listens from
 // then on.
 func (b *Backend) asking(ctx context.Context) (*questions, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.questions != nil {
-		return b.questions, nil
+	if err := b.listening.take(ctx); err != nil {
+		return nil, err
 	}
-	q, err := listenForQuestions(ctx, b.cfg, b.engine)
+	defer b.listening.leave()
+	if q := b.asked(); q != nil {
+		return q, nil
+	}
+	q, err := listenForQuestions(ctx, b.cfg, b.engine) // asks the engine, and so not under mu
 	if err != nil {
 		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errors.Join(errors.New("control planes are shutting down"), q.close())
 	}
 	b.questions = q
 	b.background.Go(func() { b.supervise(b.life) })

@@ -22,14 +22,14 @@ func (p *plane) certainlyGone(ctx context.Context) error {
 // lost notes that somebody removed the container of a control plane that should run, and
 // its data with it. Whoever has p.work calls it, after the engine answered that there is
 // none; Create makes another.
-func (p *plane) lost(ctx context.Context) {
+func (p *plane) lost(ctx context.Context) error {
 	if err := p.certainlyGone(ctx); err != nil {
-		p.b.cfg.Log.Warn("a control plane's container seems to be gone", "id", p.id, "error", err)
-		return
+		return err
 	}
 	p.b.cfg.Log.Error("somebody removed the container of a control plane, and its data with it", "id", p.id)
 	p.mu.Lock()
 	p.running = false
 	p.mu.Unlock()
 	p.b.cfg.Lost(ctx, p.id)
+	return nil
 }

@@ -30,16 +30,17 @@ func machineName(id, instanceID string) string { return clusterName(id) + "-" + 
 
 // guest is a machine of a control plane, as this process knows it.
 type guest struct {
-	// work is held by whoever changes the machine. It is a channel: who waits for it may
-	// be told to stop.
-	work chan struct{}
+	// work is held by whoever changes the machine.
+	work turn
 	left bool // nothing is left of it; belongs to whoever has work
 
 	mu sync.Mutex
 	// runs: it has joined, and was not told to end since. One that ends all the same has
 	// ended by itself.
 	runs bool
-	m    controlplane.Machine
+	// mourning: somebody finds out whether it has ended by itself.
+	mourning bool
+	m        controlplane.Machine
 }
 
 // machineRecord is what is remembered of a machine across restarts of the emulator.
@@ -227,14 +228,14 @@ func (p *plane) enter(ctx context.Context, instanceID string) (g *guest, leave f
 		return nil, nil, errLeaving
 	}
 	if g = all.of[instanceID]; g == nil {
-		g = &guest{work: make(chan struct{}, 1)}
+		g = &guest{work: newTurn()}
 		all.of[instanceID] = g
 	}
 	all.wg.Add(1)
 	all.mu.Unlock()
 	select {
 	case g.work <- struct{}{}:
-		return g, func() { <-g.work; all.wg.Done() }, nil
+		return g, func() { g.work.leave(); all.wg.Done() }, nil
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-all.life.Done():

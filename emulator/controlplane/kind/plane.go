@@ -23,8 +23,10 @@ type plane struct {
 	b  *Backend
 	id string
 
-	work      sync.Mutex // held by whoever changes the control plane
-	providing sync.Mutex // held by whoever changes the nodes' images
+	work      turn // held by whoever changes the control plane
+	providing turn // held by whoever changes the nodes' images
+	making    turn // held while kind's library works
+	care      care
 	logs      logReader
 
 	mu      sync.Mutex
@@ -38,6 +40,10 @@ type plane struct {
 	// networkSum is the VPC's network as this process has connected the control plane to
 	// it. It belongs to whoever holds the network's lock.
 	networkSum string
+}
+
+func newPlane(b *Backend, id string) *plane {
+	return &plane{b: b, id: id, work: newTurn(), providing: newTurn(), making: newTurn(), guests: newGuests()}
 }
 
 // record is what is remembered of a control plane across restarts of the emulator.
@@ -94,11 +100,10 @@ func (p *plane) save(r record) error {
 
 // create makes the control plane run.
 func (p *plane) create(ctx context.Context, spec controlplane.Spec) (controlplane.Info, error) {
-	p.work.Lock()
-	defer p.work.Unlock()
-	if err := ctx.Err(); err != nil {
+	if err := p.work.take(ctx); err != nil {
 		return controlplane.Info{}, err
 	}
+	defer p.work.leave()
 	if info, ok := p.seen(); ok {
 		return info, nil
 	}
@@ -187,9 +192,11 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 	if err != nil {
 		return err
 	}
-	// kind takes no context, but with the image there this is a matter of seconds.
-	if err := p.b.provider.Create(clusterName(p.id), cluster.CreateWithV1Alpha4Config(config), cluster.CreateWithRetain(true),
-		cluster.CreateWithStopBeforeSettingUpKubernetes(true), cluster.CreateWithKubeconfigPath(filepath.Join(p.b.dir(p.id), "kubeconfig"))); err != nil {
+	err = p.unattended(ctx, func() error {
+		return p.b.provider.Create(clusterName(p.id), cluster.CreateWithV1Alpha4Config(config), cluster.CreateWithRetain(true),
+			cluster.CreateWithStopBeforeSettingUpKubernetes(true), cluster.CreateWithKubeconfigPath(filepath.Join(p.b.dir(p.id), "kubeconfig")))
+	})
+	if err != nil {
 		return fmt.Errorf("making the node: %w", explained(err))
 	}
 	if err := engine.put(ctx, node, f); err != nil {
@@ -307,15 +314,17 @@ func (p *plane) end(ephemeral bool) error {
 
 // stop leaves the nodes as they are, but not running.
 func (p *plane) stop() error {
-	p.work.Lock()
-	defer p.work.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := p.work.take(ctx); err != nil {
+		return err
+	}
+	defer p.work.leave()
 	p.evict()
 	p.mu.Lock()
 	was := p.running
 	p.running = false
 	p.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	// Also what nobody has come to see run: a crash leaves nodes running, and who starts
 	// some may be told to end before they are ready.
 	names, err := p.b.engine.running(ctx, clusterName(p.id))
@@ -329,8 +338,10 @@ func (p *plane) stop() error {
 }
 
 func (p *plane) remove(ctx context.Context) error {
-	p.work.Lock()
-	defer p.work.Unlock()
+	if err := p.work.take(ctx); err != nil {
+		return err
+	}
+	defer p.work.leave()
 	p.evict() // or create would let in who makes what is about to be removed
 	p.mu.Lock()
 	p.running = false

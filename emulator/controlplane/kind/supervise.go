@@ -1,31 +1,123 @@
 package kind
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	osexec "os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// restartDelay is how long a control plane that ended stays so: the engine itself
-// starts it again once, and one that always ends must not keep the machine busy.
-const restartDelay = 2 * time.Second
+// lookEvery is how often what should run is compared with what the engine has, for what
+// its events have not told.
+const lookEvery = 30 * time.Second
 
-// supervise starts the control planes again that end without having been told to, and
-// tells of machines that do, until ctx ends. It hears of them from the engine, and looks
-// for itself when that went away: an engine that restarts starts no container that was
-// told to stop.
+// supervisor has the control planes started again that end without having been told to,
+// and tells of machines that do. It hears of them from the engine, and looks for itself
+// when that went away: an engine that restarts starts no container that was told to stop.
+type supervisor struct {
+	b    *Backend
+	wake chan struct{}
+	// away: the engine's events have ended, or it did not answer, since the last look. What
+	// does not run then has ended with it.
+	away   atomic.Bool
+	silent bool // it was said that the engine does not answer; belongs to watch
+}
+
+// supervise ends with ctx.
 func (b *Backend) supervise(ctx context.Context) {
+	s := &supervisor{b: b, wake: make(chan struct{}, 1)}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.listen(ctx) })
+	wg.Go(func() { s.watch(ctx) })
+	wg.Wait()
+}
+
+// listen follows the engine's events. That they have begun the engine does not say: a
+// look tells whether it answers.
+func (s *supervisor) listen(ctx context.Context) {
 	for first := true; ctx.Err() == nil; first = false {
-		b.follow(ctx, func() {
-			if !first {
-				b.reviveAll(ctx)
+		err := s.b.follow(ctx, func() {
+			if first {
+				return
+			}
+			select {
+			case s.wake <- struct{}{}:
+			default: // it is about to look
 			}
 		})
-		b.pause(ctx, restartDelay)
+		s.away.Store(true)
+		s.b.cfg.Log.Debug("the engine's events have ended", "error", err)
+		s.b.pause(ctx, restartDelay)
 	}
+}
+
+func (s *supervisor) watch(ctx context.Context) {
+	tick := s.b.cfg.Clock.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C():
+		case <-s.wake:
+		}
+		s.look(ctx)
+	}
+}
+
+// look sees to what should run and does not.
+func (s *supervisor) look(ctx context.Context) {
+	back := s.away.Swap(false)
+	running, err := s.b.engine.runningNodes(ctx)
+	if err != nil {
+		s.away.Store(true)
+		if !s.silent && ctx.Err() == nil {
+			s.b.cfg.Log.Warn("control planes and machines are not looked after", "error", err)
+			s.silent = true
+		}
+		return
+	}
+	if s.silent {
+		s.b.cfg.Log.Info("control planes and machines are looked after again")
+		s.silent = false
+	}
+	for _, p := range s.b.supervised() {
+		here := running[clusterName(p.id)]
+		if back || !here[""] {
+			p.tend(ctx)
+			continue
+		}
+		for _, instance := range p.runningGuests() {
+			if !here[instance] {
+				p.stopped(ctx, instance)
+			}
+		}
+	}
+}
+
+// runningNodes are those of all clusters that run, by kind cluster and instance, "" being
+// the control plane's.
+func (e engine) runningNodes(ctx context.Context) (map[string]map[string]bool, error) {
+	out, err := e.run(ctx, nil, "ps", "--filter", "label="+labelRole, "--format", `{{.Label "`+labelCluster+`"}} {{.Label "`+labelInstance+`"}}`)
+	if err != nil {
+		return nil, fmt.Errorf("nodes that run: %w", err)
+	}
+	all := map[string]map[string]bool{}
+	for line := range strings.Lines(out) {
+		cluster, instance, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if all[cluster] == nil {
+			all[cluster] = map[string]bool{}
+		}
+		all[cluster][instance] = true
+	}
+	return all, nil
 }
 
 // event is what the engine says of a container.
@@ -34,25 +126,40 @@ type event struct {
 	Actor  struct{ Attributes map[string]string }
 }
 
-// follow returns when the engine's events end. begun is called when they have begun.
-func (b *Backend) follow(ctx context.Context, begun func()) {
+// follow returns when the engine's events end. started is called when they are asked for.
+func (b *Backend) follow(ctx context.Context, started func()) error {
+	ctx, kill := context.WithCancel(ctx)
+	defer kill()
 	cmd := osexec.CommandContext(ctx, "docker", "events", "--filter", "type=container", "--filter", "event=die", "--filter", "event=kill",
 		"--filter", "label="+labelRole, "--format", "{{json .}}")
+	var complaint bytes.Buffer
+	cmd.Stderr, cmd.WaitDelay = &complaint, waitDelay
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return
+		return err
 	}
-	go begun()
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	started()
+	err = b.hear(ctx, out)
+	kill()                                                                             // it may still write what nobody reads
+	return fmt.Errorf("%w, %v: %s", err, cmd.Wait(), lastLines(complaint.String(), 1)) //nolint:errorlint // for the log
+}
+
+// hear reads events until they end, or are none.
+func (b *Backend) hear(ctx context.Context, in io.Reader) error {
+	for events := json.NewDecoder(in); ; {
 		var e event
-		if json.Unmarshal(lines.Bytes(), &e) == nil {
+		err := events.Decode(&e)
+		var other *json.UnmarshalTypeError
+		switch {
+		case err == nil:
 			b.heard(ctx, e)
+		case !errors.As(err, &other): // one of another form is left out
+			return err
 		}
 	}
-	_ = cmd.Wait() // its error is that it ended
 }
 
 func (b *Backend) heard(ctx context.Context, e event) {
@@ -66,33 +173,34 @@ func (b *Backend) heard(ctx context.Context, e event) {
 	case instance == "" && a["name"] == nodeName(p.id):
 		p.note(b.cfg.Clock.Now())
 		if die {
-			go p.revive(ctx)
+			p.tend(ctx)
 		}
 	case instance != "" && die:
-		go p.ended(ctx, instance)
+		p.stopped(ctx, instance)
 	}
 }
 
 // named is the control plane of a kind cluster, nil if it should not run.
 func (b *Backend) named(cluster string) *plane {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for id, p := range b.planes {
-		if clusterName(id) == cluster && p.isRunning() {
+	for _, p := range b.supervised() {
+		if clusterName(p.id) == cluster {
 			return p
 		}
 	}
 	return nil
 }
 
-func (b *Backend) reviveAll(ctx context.Context) {
+// supervised are the control planes that should run.
+func (b *Backend) supervised() []*plane {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var out []*plane
 	for _, p := range b.planes {
 		if p.isRunning() {
-			go p.revive(ctx)
+			out = append(out, p)
 		}
 	}
+	return out
 }
 
 func (p *plane) isRunning() bool {
@@ -106,95 +214,6 @@ func (p *plane) note(at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stirred = at
-}
-
-// together is how near to each other containers end that an engine stops which itself
-// goes down: it signals all of them at once.
-const together = 10 * time.Second
-
-// ended tells of a machine that ended by itself: somebody's `docker stop` is to EC2 what
-// a shutdown inside the instance is. One that was told to is no news; nor are those that
-// end together with their control plane, for then it is the engine that stops.
-func (p *plane) ended(ctx context.Context, instanceID string) {
-	g := p.guest(instanceID)
-	if g == nil {
-		return
-	}
-	if _, runs := g.seen(); !runs {
-		return
-	}
-	p.b.pause(ctx, restartDelay)
-	p.mu.Lock()
-	engineStops := !p.running || p.b.cfg.Clock.Since(p.stirred) < together
-	p.mu.Unlock()
-	if _, runs := g.seen(); !runs || ctx.Err() != nil {
-		return
-	}
-	if engineStops {
-		p.revive(ctx)
-		return
-	}
-	c, err := p.b.engine.inspect(ctx, machineName(p.id, instanceID))
-	if err != nil || c != nil && c.State.Running {
-		return // the engine is gone: when it is back all is looked at; or it has started the machine again
-	}
-	g.setRuns(false)
-	p.b.cfg.Log.Info("a machine ended by itself", "id", p.id, "instance", instanceID)
-	p.b.cfg.Ended(ctx, p.id, instanceID)
-}
-
-// revive starts the node of a control plane that should run, and its machines.
-func (p *plane) revive(ctx context.Context) {
-	p.b.pause(ctx, restartDelay)
-	p.work.Lock()
-	defer p.work.Unlock()
-	if ctx.Err() != nil || !p.isRunning() {
-		return
-	}
-	log := p.b.cfg.Log.With("id", p.id)
-	c, err := p.b.engine.inspect(ctx, nodeName(p.id))
-	switch {
-	case err != nil:
-		log.Warn("a control plane ended", "error", err)
-		return
-	case c == nil:
-		p.lost(ctx)
-		return
-	case !c.State.Running:
-		log.Warn("a control plane ended and is started again")
-		if _, err := p.b.engine.run(ctx, nil, "start", c.Name); err != nil {
-			log.Error("a control plane does not start again", "error", err)
-			return
-		}
-	}
-	p.reviveMachines(ctx)
-}
-
-// reviveMachines starts the machines again that should run and do not.
-func (p *plane) reviveMachines(ctx context.Context) {
-	log := p.b.cfg.Log.With("id", p.id)
-	states, err := p.b.Machines(ctx, p.id)
-	if err != nil {
-		log.Warn("machines are not looked at", "error", err)
-		return
-	}
-	should := map[string]bool{}
-	for _, id := range p.runningGuests() {
-		should[id] = true
-	}
-	var start []string
-	for _, s := range states {
-		if should[s.InstanceID] && !s.Running {
-			start = append(start, machineName(p.id, s.InstanceID))
-		}
-	}
-	if len(start) == 0 {
-		return
-	}
-	log.Warn("machines ended with the engine and are started again", "machines", strings.Join(start, " "))
-	if _, err := p.b.engine.run(ctx, nil, append([]string{"start"}, start...)...); err != nil {
-		log.Error("machines do not start again", "error", err)
-	}
 }
 
 func (b *Backend) pause(ctx context.Context, d time.Duration) {
