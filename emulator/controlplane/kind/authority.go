@@ -3,9 +3,10 @@ package kind
 import (
 	"context"
 	"crypto/rand"
+	_ "embed"
 	"errors"
 	"fmt"
-	"path"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -95,13 +96,12 @@ func (p *plane) apply(ctx context.Context, spec controlplane.Spec, f files, r re
 	// written.
 	as := rand.Text()
 	issuer := string(f[issuerFile])
-	for component, arguments := range map[string]map[string]string{
+	components := map[string]map[string]string{
 		apiServer:                 {"service-account-issuer": issuer, "service-account-jwks-uri": jwks(issuer)},
 		"kube-controller-manager": nil, "kube-scheduler": nil,
-	} {
-		if err := p.restart(ctx, component, as, arguments); err != nil {
-			return err
-		}
+	}
+	if err := p.restart(ctx, as, components); err != nil {
+		return err
 	}
 	if err := p.awaitGeneration(ctx, as); err != nil {
 		return err
@@ -150,26 +150,34 @@ const (
 	generationEnv = "EKSLOCAL_GENERATION"
 )
 
-// restart has the kubelet start a component again, with other arguments where those
-// given have changed.
-func (p *plane) restart(ctx context.Context, component, as string, arguments map[string]string) error {
+// restartScript is run in the control plane's node, with the components as arguments.
+//
+//go:embed restart.sh
+var restartScript string
+
+// restart starts components again, with other arguments where those given have changed.
+func (p *plane) restart(ctx context.Context, as string, components map[string]map[string]string) error {
 	engine, node := p.b.engine, nodeName(p.id)
-	file := "/etc/kubernetes/manifests/" + component + ".yaml"
-	raw, err := engine.get(ctx, node, file)
-	if err != nil {
+	next, names := files{}, slices.Sorted(maps.Keys(components))
+	for _, component := range names {
+		file, beside := "/etc/kubernetes/manifests/"+component+".yaml", "/etc/kubernetes/"+component+".next"
+		// An earlier try may have been broken off between the old manifest's end and the
+		// new one's beginning.
+		raw, err := engine.run(ctx, nil, "exec", node, "sh", "-c", "cat "+file+" 2>/dev/null || cat "+beside)
+		if err != nil {
+			return fmt.Errorf("reading %s of %s: %w", file, node, err)
+		}
+		if next[beside], err = edited([]byte(raw), as, components[component]); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	if err := engine.put(ctx, node, next); err != nil {
 		return err
 	}
-	raw, err = edited(raw, as, arguments)
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+	if _, err := engine.run(ctx, strings.NewReader(restartScript), append([]string{"exec", "-i", node, "sh", "-s"}, names...)...); err != nil {
+		return fmt.Errorf("starting %s again: %w", strings.Join(names, ", "), err)
 	}
-	// The kubelet looks at a file when it changes: it must not see half of one.
-	next := path.Join("/etc/kubernetes", component+".next")
-	if err := engine.put(ctx, node, files{next: raw}); err != nil {
-		return err
-	}
-	_, err = engine.run(ctx, nil, "exec", node, "mv", next, file)
-	return err
+	return nil
 }
 
 func edited(manifest []byte, as string, arguments map[string]string) ([]byte, error) {
