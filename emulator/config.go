@@ -56,8 +56,9 @@ type Config struct {
 	// NoSpare saves the memory of the control plane that is kept started for the
 	// next cluster.
 	NoSpare bool
-	// DrainTimeout and JoinTimeout are lifecycle.Patience's Drain and Join.
-	DrainTimeout, JoinTimeout time.Duration
+	// CreateTimeout, DrainTimeout and JoinTimeout are lifecycle.Patience's Create, Drain and
+	// Join.
+	CreateTimeout, DrainTimeout, JoinTimeout time.Duration
 	// Quotas overrides AWS's default quotas, by their names in fixtures/quotas.
 	Quotas map[string]int
 	// Upstream is the URL of another emulator, which gets the requests for services

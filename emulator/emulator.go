@@ -227,7 +227,7 @@ func (e *Emulator) makeLoops(_, life context.Context) error {
 			Store: e.store, Clock: e.cfg.Clock, Log: e.log, Backend: e.backend, EC2: e.ec2, IAM: e.iam, AutoScaling: e.autoscaling,
 			Addresses: e.pods, Nodes: e.authn, KMS: e.kms, Logs: e.logs, PodRoles: e.eksauth,
 			IssuerBase: e.issuerBase(), Endpoint: e.clusterEndpoint, EgressSocket: e.egressSocket, PodEndpoint: e.podEndpoint,
-			Patience: lifecycle.Patience{Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout}, Timing: e.cfg.timing,
+			Patience: lifecycle.Patience{Create: e.cfg.CreateTimeout, Drain: e.cfg.DrainTimeout, Join: e.cfg.JoinTimeout}, Timing: e.cfg.timing,
 		})
 	}
 	e.loops.also = []func(context.Context) error{

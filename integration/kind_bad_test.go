@@ -20,8 +20,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// patienceCreate is how long the emulator tries to make a cluster before it is FAILED.
-const patienceCreate = 3 * time.Minute
+// How long the emulator tries to make a cluster before it is FAILED, by default and where
+// a test says so.
+const (
+	patienceCreate = 3 * time.Minute
+	patienceShort  = 30 * time.Second
+)
 
 // TestKindBadDays: engines that refuse. A cluster's health says why it does not come up
 // and what to do, then it is FAILED, and nothing of it stays on the engine. All of them
@@ -101,7 +105,7 @@ func (d badDay) passes(t *testing.T) {
 	began := time.Now()
 	createKind(t, w, "dev")
 	said := healthOf(t, w, "dev", ekstypes.ClusterStatusCreating)
-	c := w.failedKind(t, "dev", began)
+	c := w.failedKind(t, "dev", began, patienceCreate)
 	for _, want := range d.want {
 		for when, said := range map[string]string{"CREATING": said, "FAILED": strings.Join(issues(c), "\n")} {
 			if !strings.Contains(said, want) {
@@ -256,10 +260,11 @@ func TestKindRealRefusals(t *testing.T) {
 	image := nodeImage(t)
 	t.Parallel()
 	began := time.Now()
-	none := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", "ekslocal.invalid/no/such:image"))
+	flags := []string{"--no-spare", "--backend", "kind", "--create-timeout", patienceShort.String()}
+	none := newWorld(t, startAs(t, append(flags, "--kind-node-image", "ekslocal.invalid/no/such:image")...))
 	createKind(t, none, "dev")
 
-	taken := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
+	taken := newWorld(t, startAs(t, append(flags, "--kind-node-image", image)...))
 	first, _, _ := strings.Cut(taken.ports, "-")
 	l, err := net.Listen("tcp", "127.0.0.1:"+first)
 	if err != nil {
@@ -275,7 +280,7 @@ func TestKindRealRefusals(t *testing.T) {
 		{none, []string{"ekslocal.invalid/no/such:image"}},
 		{taken, []string{"address already in use", "--cluster-ports"}},
 	} {
-		said := strings.Join(issues(c.w.failedKind(t, "dev", began)), "\n")
+		said := strings.Join(issues(c.w.failedKind(t, "dev", began, patienceShort)), "\n")
 		for _, want := range c.want {
 			if !strings.Contains(said, want) {
 				t.Errorf("the health does not say %q: %s", want, said)
@@ -356,15 +361,15 @@ func healthOf(t *testing.T, w *world, name string, status ekstypes.ClusterStatus
 
 // failedKind waits until the emulator has given the cluster up, which it must not do
 // ahead of time.
-func (w *world) failedKind(t *testing.T, name string, began time.Time) (c *ekstypes.Cluster) {
+func (w *world) failedKind(t *testing.T, name string, began time.Time, patience time.Duration) (c *ekstypes.Cluster) {
 	t.Helper()
-	eventually(t, patienceCreate+30*time.Second, "the cluster is given up", func() error {
+	eventually(t, patience+30*time.Second, "the cluster is given up", func() error {
 		if c = must(w.eks.DescribeCluster(t.Context(), &eks.DescribeClusterInput{Name: &name}))(t).Cluster; c.Status != ekstypes.ClusterStatusFailed {
 			return fmt.Errorf("it is %s", c.Status)
 		}
 		return nil
 	})
-	if took := time.Since(began); took < patienceCreate-5*time.Second {
+	if took := time.Since(began); took < patience-5*time.Second {
 		t.Errorf("it was given up after %s", took)
 	}
 	return c

@@ -28,7 +28,7 @@ func newEmulator(c cli.Config) (cli.Emulator, error) {
 	return emulator.New(emulator.Config{
 		Listen: c.Listen, DataDir: c.DataDir, Ephemeral: c.Ephemeral, ClusterPorts: c.ClusterPorts, AdvertiseHost: c.AdvertiseHost,
 		AuthMode: c.Auth, IAM: c.IAM, Backend: c.Backend, KindNodeImage: c.KindNodeImage, KindNodeResources: c.KindNodeResources, Fsync: c.Fsync, SimulatedWebhooks: c.SimulatedWebhooks, NoSpare: c.NoSpare,
-		Upstream: c.Upstream, Timing: c.Timing, TimeScale: c.TimeScale, DrainTimeout: c.DrainTimeout, JoinTimeout: c.JoinTimeout,
+		Upstream: c.Upstream, Timing: c.Timing, TimeScale: c.TimeScale, CreateTimeout: c.CreateTimeout, DrainTimeout: c.DrainTimeout, JoinTimeout: c.JoinTimeout,
 		Quotas: c.Quotas, Version: c.Version, Log: c.Log,
 	})
 }

@@ -97,7 +97,7 @@ func (l *Lifecycle) creationFailed(ctx context.Context, c *ekssvc.Cluster, cause
 		if c.Resource.Status != ekstypes.ClusterStatusCreating {
 			return false
 		}
-		expired := l.left(timing.PatienceCreateCluster, c.Resource.CreatedAt) == 0
+		expired := l.Clock.Since(aws.ToTime(c.Resource.CreatedAt)) >= l.Patience.Create
 		if h := c.Resource.Health; !expired && h != nil && len(h.Issues) == 1 && *h.Issues[0].Message == *creationIssue(c, cause).Message {
 			return false // writing the same again would only wake the reconciler ahead of its back-off
 		}

@@ -19,6 +19,9 @@ import (
 
 // Patience is how long node groups wait.
 type Patience struct {
+	// Create is for a cluster's control plane to come up: after it the cluster is FAILED.
+	// timing.PatienceCreateCluster unless set.
+	Create time.Duration
 	// Drain is for the pods of a node that an update replaces: after it the update
 	// fails with PodEvictionFailure. timing.PatienceDrain unless set.
 	Drain time.Duration
@@ -38,7 +41,7 @@ type Patience struct {
 func (p Patience) withDefaults(t timing.Timing) Patience {
 	return Patience{
 		Drain: cmp.Or(p.Drain, t.Of(timing.PatienceDrain)), ScaleIn: cmp.Or(p.ScaleIn, t.Of(timing.PatienceScaleIn)),
-		Join: cmp.Or(p.Join, t.Of(timing.PatienceJoin)),
+		Join: cmp.Or(p.Join, t.Of(timing.PatienceJoin)), Create: cmp.Or(p.Create, t.Of(timing.PatienceCreateCluster)),
 	}
 }
 

@@ -44,8 +44,9 @@ type Config struct {
 	// Timing is fast or realistic; TimeScale divides AWS's durations, 0 for 1.
 	Timing    string
 	TimeScale float64
-	// DrainTimeout and JoinTimeout are how long node groups wait; 0 for the defaults.
-	DrainTimeout, JoinTimeout time.Duration
+	// CreateTimeout is how long clusters wait, DrainTimeout and JoinTimeout how long node
+	// groups do; 0 for the defaults.
+	CreateTimeout, DrainTimeout, JoinTimeout time.Duration
 	// Quotas overrides default quotas, by their names in fixtures/quotas.
 	Quotas  map[string]int
 	Log     *slog.Logger

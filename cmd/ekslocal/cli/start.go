@@ -31,7 +31,7 @@ type startFlags struct {
 	noSpare                  bool
 	upstream, timing         string
 	scale                    float64
-	drain, join              time.Duration
+	create, drain, join      time.Duration
 	quotas                   map[string]int
 }
 
@@ -58,7 +58,8 @@ func (f *startFlags) register(cmd *cobra.Command) {
 	fs.StringToIntVar(&f.quotas, "quota", nil, "raise or lower AWS's default quotas, such as vpcs-per-region=50,elastic-ips-per-region=50 (names: fixtures/quotas)")
 	fs.DurationVar(&f.drain, "drain-timeout", 0, "how long updates of node groups wait for a node's pods before they fail with PodEvictionFailure (EKS and default: 15m)")
 	fs.DurationVar(&f.join, "join-timeout", 0, "how long node groups wait for an instance to become a Ready node before they fail with NodeCreationFailure (default: 5m)")
-	for _, rare := range []string{"drain-timeout", "join-timeout"} {
+	fs.DurationVar(&f.create, "create-timeout", 0, "how long a cluster is tried to be made before it is FAILED (default: 3m)")
+	for _, rare := range []string{"drain-timeout", "join-timeout", "create-timeout"} {
 		fs.Lookup(rare).Hidden = true
 	}
 }
@@ -89,7 +90,7 @@ func (a *app) startCommand() *cobra.Command {
 func (a *app) config(f startFlags, logs io.Writer) (Config, error) {
 	cfg := Config{Listen: f.listen, DataDir: f.dataDir, Ephemeral: f.ephemeral, AdvertiseHost: f.advertise,
 		Auth: f.auth, IAM: f.iam, Backend: f.backend, KindNodeImage: f.nodeImage, KindNodeResources: f.nodeResources, Fsync: f.fsync, SimulatedWebhooks: f.webhooks, NoSpare: f.noSpare, Upstream: f.upstream, Timing: f.timing, TimeScale: f.scale,
-		DrainTimeout: f.drain, JoinTimeout: f.join, Quotas: f.quotas, Version: a.Version}
+		CreateTimeout: f.create, DrainTimeout: f.drain, JoinTimeout: f.join, Quotas: f.quotas, Version: a.Version}
 	if _, port, err := net.SplitHostPort(f.listen); err != nil || !isPort(port) {
 		return cfg, fmt.Errorf("--listen %s is not host:port, such as 127.0.0.1:4566", f.listen)
 	}
