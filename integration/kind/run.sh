@@ -14,12 +14,13 @@ say() { echo "test-kind: $*"; }
 lap() { printf 'test-kind: %4d s  %s\n' $(($(date +%s) - began)) "$1"; }
 cannot() { say "cannot run here: $*"; exit 77; }
 
+root=$PWD
 work=$(mktemp -d /tmp/ekslocal-kind.XXXXXX)
-daemon= building= waiting= limits=
+daemon= building= compiling= waiting= limits=
 finish() {
 	code=$?
 	trap - EXIT
-	kill $building 2>/dev/null || true
+	kill $building $compiling 2>/dev/null || true
 	if [ -n "$daemon" ]; then
 		docker ps -aq | xargs -r docker rm -f -v >/dev/null 2>&1 || true
 		kill "$(cat "$work/pid")" 2>/dev/null && { for _ in $(seq 100); do [ -e "$work/pid" ] || break; sleep 0.1; done; }
@@ -113,24 +114,32 @@ if [ -z "${EKSLOCAL_KIND_NODE_IMAGE:-}" ]; then
 	building=$!
 fi
 results=$work/results failed=0
-run() { # name, title, then go test arguments
-	local name=$1 title=$2 code=0; shift 2
-	EKSLOCAL_BINARY=$PWD/bin/ekslocal CGO_ENABLED=0 $GO test -json -count=1 -timeout 30m "$@" >"$results.$name" 2>&1 || code=1
+compile() { CGO_ENABLED=0 $GO test -c -o "$work/$1.test" "./$2" >"$results.$1" 2>&1; }
+run() { # name, title, package, then arguments of the compiled test
+	local name=$1 title=$2 package=$3 code=0; shift 3
+	(cd "$package" && EKSLOCAL_BINARY=$root/bin/ekslocal CGO_ENABLED=0 $GO tool test2json -t -p "$package" "$work/$name.test" -test.v=test2json -test.timeout 30m "$@") >>"$results.$name" 2>&1 || code=1
 	lap "$title"
 	return $code
 }
-(cd integration/kind/nodeimage && CGO_ENABLED=0 $GO test -json -count=1 ./layers ./pause) >"$results.image" 2>&1 || failed=1
-run tools "tests of the tools" ./integration/kind/... || failed=1
+{
+	CGO_ENABLED=0 $GO test -json -count=1 ./integration/kind/... &&
+		(cd integration/kind/nodeimage && CGO_ENABLED=0 $GO test -json -count=1 ./layers ./pause)
+} >"$results.tools" 2>&1 || failed=1
+compile planes emulator/controlplane/kind || failed=1
+lap "tests of the tools"
 if [ -n "$building" ]; then
 	wait "$building" || { say "the node image cannot be built"; exit 1; }
 	building=
 	lap "the node image is there"
 fi
-run planes "control planes" -run 'TestConformance|TestBadDays|TestRevive|TestRelay' ./emulator/controlplane/kind || failed=1
-# More of them at once ask too much of two cores. TestKindBadDays needs no engine, and
-# make test has it; when the engine restarts nothing else may be there.
-run clusters "clusters" -parallel 2 -run '^TestKind' -skip '^TestKind(EngineRestarts|BadDays)$' ./integration || failed=1
-run engine "a restart of the engine" -run '^TestKindEngineRestarts$' ./integration || failed=1
+# All of them wait more than they compute. The restart of the engine comes before other
+# clusters: it is not parallel. TestKindBadDays needs no engine, and make test has it.
+compile clusters integration &
+compiling=$!
+run planes "control planes" emulator/controlplane/kind -test.parallel 4 -test.run 'TestConformance|TestBadDays|TestRelay' || failed=1
+wait $compiling || failed=1
+compiling=
+run clusters "clusters" integration -test.parallel 3 -test.run '^TestKind' -test.skip '^TestKindBadDays$' || failed=1
 cat "$results".* >"$results"
 
 # Anything that is not JSON is a build failure: show it.

@@ -50,7 +50,9 @@ func open(t *testing.T, cfg kind.Config) *kind.Backend {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel() // most of the time something starts or ends
 	conformance.RunSuite(t, func(t *testing.T) conformance.Harness {
+		t.Parallel()
 		cfg := config(t)
 		return conformance.Harness{Backend: open(t, cfg), Reopen: func() controlplane.Backend { return open(t, cfg) }, Serves: true}
 	})
@@ -58,6 +60,7 @@ func TestConformance(t *testing.T) {
 
 // TestBadDays: a create that fails leaves nothing but an error that says why.
 func TestBadDays(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	b := open(t, cfg)
 	version := b.Versions()[0]
@@ -99,32 +102,6 @@ func TestBadDays(t *testing.T) {
 	}
 	if left := containers(t, spec); len(left) != 1 {
 		t.Errorf("of somebody else's cluster there is %v", left)
-	}
-}
-
-// TestRevive: a control plane whose container was killed comes back with its data.
-func TestRevive(t *testing.T) {
-	b := open(t, config(t))
-	spec := conformance.NewSpec(t, "revive", b.Versions()[0])
-	info, err := b.Create(t.Context(), spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := kubernetes.NewForConfig(info.Admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	marker := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "marker"}}
-	if _, err := c.CoreV1().Namespaces().Create(t.Context(), marker, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	docker(t, "kill", "ekslocal-"+spec.ID+"-control-plane")
-	err = wait.PollUntilContextTimeout(t.Context(), time.Second, 2*time.Minute, false, func(ctx context.Context) (bool, error) {
-		_, err := c.CoreV1().Namespaces().Get(ctx, "marker", metav1.GetOptions{})
-		return err == nil, nil
-	})
-	if err != nil {
-		t.Errorf("two minutes later: %v", err)
 	}
 }
 
@@ -188,9 +165,10 @@ func labelled(c kubernetes.Interface) func(context.Context) error {
 }
 
 // TestRelay: webhooks at the addresses of EKS's own are answered by the emulator, the use
-// of deprecated APIs is reported, and all logs can be followed, through a restart of the
-// container by whoever.
+// of deprecated APIs is reported, and all logs can be followed, through a restart and the
+// end of the container by whoever, which leave its data.
 func TestRelay(t *testing.T) {
+	t.Parallel()
 	cfg := config(t)
 	h := &hooks{}
 	cfg.Admitter, cfg.Usage = h, h
