@@ -13,7 +13,7 @@ IMAGE    ?= ekslocal:dev
 
 AGENTS   := emulator/nodeagent/binaries/built
 
-.PHONY: help agents build demo test test-integration test-kind bench lint generate image clean
+.PHONY: help agents build demo test test-integration test-kind test-kind-all bench lint generate image clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-integration: build ## Real clients (aws, kubectl, terraform where installed
 
 test-kind: build ## The kind backend, in real containers: installs or finds Docker, builds a node image, removes it all
 	GO="$(GO)" bash integration/kind/run.sh
+
+test-kind-all: build ## And engines that restart or die, clusters that are lost, changes under nodes that run: ten minutes
+	GO="$(GO)" bash integration/kind/run.sh all
 
 bench: build ## Benchmarks with the peer beside them where it is installed; figures go to docs/performance.md
 	EKSLOCAL_BINARY=$(CURDIR)/$(BIN) bash integration/bench/run.sh

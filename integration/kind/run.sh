@@ -4,7 +4,8 @@
 # as long as the tests take. Uses the node image in $EKSLOCAL_KIND_NODE_IMAGE, or builds
 # one (integration/kind/nodeimage/build.sh). Removes what it started.
 #
-#   run.sh           the tests; ends with 77 where privileged containers cannot run
+#   run.sh           the suite; ends with 77 where privileged containers cannot run
+#   run.sh all       and what befalls clusters on bad days (make test-kind-all)
 #   run.sh fetch     only what waits for the network, to have it when the tests begin
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,11 +17,12 @@ cannot() { say "cannot run here: $*"; exit 77; }
 
 root=$PWD
 work=$(mktemp -d /tmp/ekslocal-kind.XXXXXX)
-daemon= building= compiling= waiting= limits=
+daemon= building= waiting= limits=
 finish() {
 	code=$?
 	trap - EXIT
-	kill $building $compiling 2>/dev/null || true
+	kill $building 2>/dev/null || true
+	pkill -f "$work/[a-z]*[.]test" || true # one of them is in the background, where Ctrl-C is not heard
 	if [ -n "$daemon" ]; then
 		docker ps -aq | xargs -r docker rm -f -v >/dev/null 2>&1 || true
 		kill "$(cat "$work/pid")" 2>/dev/null && { for _ in $(seq 100); do [ -e "$work/pid" ] || break; sleep 0.1; done; }
@@ -126,20 +128,24 @@ run() { # name, title, package, then arguments of the compiled test
 		(cd integration/kind/nodeimage && CGO_ENABLED=0 $GO test -json -count=1 ./layers ./pause)
 } >"$results.tools" 2>&1 || failed=1
 compile planes emulator/controlplane/kind || failed=1
-lap "tests of the tools"
+compile clusters integration || failed=1
+lap "tests of the tools, and the others compiled"
 if [ -n "$building" ]; then
 	wait "$building" || { say "the node image cannot be built"; exit 1; }
 	building=
 	lap "the node image is there"
 fi
-# All of them wait more than they compute. The restart of the engine comes before other
-# clusters: it is not parallel. TestKindBadDays needs no engine, and make test has it.
-compile clusters integration &
-compiling=$!
-run planes "control planes" emulator/controlplane/kind -test.parallel 4 -test.run 'TestConformance|TestBadDays|TestRelay' || failed=1
-wait $compiling || failed=1
-compiling=
-run clusters "clusters" integration -test.parallel 3 -test.run '^TestKind' -test.skip '^TestKindBadDays$' || failed=1
+# All of them wait more than they compute, so they do it beside each other. make test has
+# TestKindBadDays, which needs no engine.
+suite='^TestKind(|Control|Doctor|Nodes|Pods)$'
+run planes "control planes" emulator/controlplane/kind -test.parallel 2 -test.run 'TestConformance|TestBadDays|TestRelay' &
+planes=$!
+run clusters "clusters" integration -test.parallel 4 -test.run "$suite" || failed=1
+wait $planes || failed=1
+if [ "${1:-}" = all ]; then
+	ln "$work/clusters.test" "$work/days.test"
+	run days "bad days" integration -test.parallel 3 -test.run '^TestKind' -test.skip "$suite|^TestKindBadDays\$" || failed=1
+fi
 cat "$results".* >"$results"
 
 # Anything that is not JSON is a build failure: show it.
