@@ -205,3 +205,16 @@ func TestRelay(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// TestNoProxy: questions go to the emulator itself, whatever the node has for the Internet.
+func TestNoProxy(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	a := &Agent{Config: filepath.Join(t.TempDir(), "node.json"), Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	writeConfig(t, a.Config, protocol.Config{URL: "http://emulator.invalid/nodes/c/i/secret"})
+	srv := httptest.NewServer(a.Handler())
+	defer srv.Close()
+	err := protocol.NewClient(srv.URL).Call(t.Context(), protocol.AddPod, protocol.Sandbox{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "is it running?") || strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("asked: %v", err)
+	}
+}

@@ -36,8 +36,11 @@ func At(socket string) *Client {
 	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, base: "http://node"}
 }
 
-// NewClient returns a client of a server at a URL.
-func NewClient(base string) *Client { return &Client{http: &http.Client{}, base: base} }
+// NewClient returns a client of a server at a URL. It does not look behind a proxy, which
+// nodes have for the Internet, and keeps no connection.
+func NewClient(base string) *Client {
+	return &Client{http: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, base: base}
+}
 
 // Call asks a question and reads the whole answer; answer may be nil.
 func (c *Client) Call(ctx context.Context, question string, body, answer any) error {

@@ -83,3 +83,12 @@ func FuzzLedgerGet(f *testing.F) {
 		_, _ = l.Get("c")
 	})
 }
+
+// TestNoProxy: the emulator is asked itself, whatever the node has for the Internet.
+func TestNoProxy(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	err := NewClient("http://emulator.invalid").Call(t.Context(), Sandboxes, SandboxList{}, nil)
+	if err == nil || strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("asked: %v", err)
+	}
+}

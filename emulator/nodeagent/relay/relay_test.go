@@ -387,3 +387,16 @@ func FuzzUsesIn(f *testing.F) {
 		}
 	})
 }
+
+// TestNoProxy: the emulator is asked itself, whatever the node has for the Internet.
+func TestNoProxy(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	file := filepath.Join(t.TempDir(), "relay.json")
+	if err := os.WriteFile(file, []byte(`{"Emulator": "http://emulator.invalid/clusters/c", "Listen": ["127.0.0.1:0"], "Key": "k", "Trust": "t"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newEmulator(file).post(t.Context(), "/admit", nil)
+	if err == nil || !strings.Contains(err.Error(), "does not answer at emulator.invalid") || strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("asked: %v", err)
+	}
+}
