@@ -227,11 +227,10 @@ func (l *Lifecycle) activate(ctx context.Context, c *ekssvc.Cluster) error {
 // keepCluster makes what an active cluster consists of run: after a restart of
 // the emulator this is what brings it back.
 func (l *Lifecycle) keepCluster(ctx context.Context, c *ekssvc.Cluster) (time.Duration, error) {
-	rt := l.runtimeOf(c.ID)
-	if rt != nil && rt.lost.Load() {
+	if l.heardOfLoss(c.ID) {
 		l.stopRuntime(c.ID)
-		rt = nil
 	}
+	rt := l.runtimeOf(c.ID)
 	if rt == nil {
 		if err := l.startControlPlane(ctx, c); err != nil {
 			err = fmt.Errorf("start the control plane: %w", err)

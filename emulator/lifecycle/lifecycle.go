@@ -144,6 +144,7 @@ type Lifecycle struct {
 	mu       sync.Mutex
 	runtimes map[string]*runtime // by cluster ID: control planes that run
 
+	lost sync.Map // cluster IDs of ControlPlaneLost, which must not wait for mu
 	keys signingKeys
 }
 

@@ -22,12 +22,21 @@ import (
 // lossShown is how long a cluster's health shows that its objects were lost.
 const lossShown = time.Hour
 
-// ControlPlaneLost makes a cluster's control plane anew, whose data somebody removed.
+// ControlPlaneLost makes a cluster's control plane anew, whose data somebody removed. That
+// may be while the cluster has no runtime, or is about to get one of what is gone.
 func (l *Lifecycle) ControlPlaneLost(clusterID string) {
-	if rt := l.runtimeOf(clusterID); rt != nil {
-		rt.lost.Store(true)
-		l.clusters.queue.Add(key{rt.scope, rt.name})
+	l.lost.Store(clusterID, true)
+	for _, c := range ekssvc.Clusters.ListAll(l.Store) {
+		if c.ID == clusterID {
+			l.clusters.queue.Add(key{c.Scope, *c.Resource.Name})
+		}
 	}
+}
+
+// heardOfLoss tells whether a control plane was lost since it was last asked.
+func (l *Lifecycle) heardOfLoss(clusterID string) bool {
+	_, lost := l.lost.LoadAndDelete(clusterID)
+	return lost
 }
 
 // inNewData makes a cluster one whose control plane keeps its objects in another place

@@ -76,6 +76,13 @@ func TestLost(t *testing.T) {
 	for name, hear := range map[string]func(r *rotation){
 		"while it runs":              func(r *rotation) { r.ControlPlaneLost(r.cluster().ID) },
 		"while the emulator is away": func(r *rotation) { r.restart() },
+		"between two runtimes": func(r *rotation) {
+			r.stopRuntime(r.cluster().ID)
+			r.ControlPlaneLost(r.cluster().ID)
+			if _, err := r.ensureRuntime(r.cluster(), controlplane.Info{Admin: &rest.Config{Host: "https://127.0.0.1:1"}}); err != nil {
+				r.t.Fatal(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newLosing(t)
@@ -128,6 +135,36 @@ func TestLost(t *testing.T) {
 				t.Errorf("it stays lost: %+v", r.cluster().LostAt)
 			}
 		})
+	}
+}
+
+// TestSetIssues: those of a kind are the same wherever they are among the others.
+func TestSetIssues(t *testing.T) {
+	key := func(c ekstypes.ClusterIssueCode) bool { return c == ekstypes.ClusterIssueCodeKmsKeyDisabled }
+	loss := ekstypes.ClusterIssue{Code: ekstypes.ClusterIssueCodeInternalFailure, Message: aws.String("lost")}
+	disabled := ekstypes.ClusterIssue{Code: ekstypes.ClusterIssueCodeKmsKeyDisabled, Message: aws.String("disabled")}
+	other := disabled
+	other.Message = aws.String("still disabled")
+	c := &ekssvc.Cluster{}
+	for i, s := range []struct {
+		kind    func(ekstypes.ClusterIssueCode) bool
+		now     []ekstypes.ClusterIssue
+		changes bool
+		codes   int
+	}{
+		{ofLoss, nil, true, 0}, // of a record without any health
+		{ofLoss, nil, false, 0},
+		{key, []ekstypes.ClusterIssue{disabled}, true, 1},
+		{ofLoss, []ekstypes.ClusterIssue{loss}, true, 2},
+		{key, []ekstypes.ClusterIssue{disabled}, false, 2},
+		{ofLoss, []ekstypes.ClusterIssue{loss}, false, 2},
+		{key, []ekstypes.ClusterIssue{other}, true, 2},
+		{ofLoss, nil, true, 1},
+		{key, nil, true, 0},
+	} {
+		if got := setIssues(c, s.kind, s.now); got != s.changes || len(c.Resource.Health.Issues) != s.codes {
+			t.Errorf("step %d: changed %v, %+v", i, got, c.Resource.Health.Issues)
+		}
 	}
 }
 

@@ -76,17 +76,24 @@ func roomIssue(subnets []string) ekstypes.ClusterIssue {
 	}
 }
 
-// setIssues replaces those of a cluster's health issues that are of a kind, and
-// tells whether that changed anything.
+// setIssues replaces those of a cluster's health issues that are of a kind, and tells
+// whether that changed anything. Where they are among the others does not matter: two who
+// each put theirs at the end would wake each other for ever.
 func setIssues(c *ekssvc.Cluster, kind func(ekstypes.ClusterIssueCode) bool, now []ekstypes.ClusterIssue) bool {
-	var issues []ekstypes.ClusterIssue
-	if c.Resource.Health != nil {
-		issues = slices.DeleteFunc(slices.Clone(c.Resource.Health.Issues), func(i ekstypes.ClusterIssue) bool { return kind(i.Code) })
+	var issues, was []ekstypes.ClusterIssue
+	if h := c.Resource.Health; h != nil {
+		for _, i := range h.Issues {
+			if kind(i.Code) {
+				was = append(was, i)
+			} else {
+				issues = append(issues, i)
+			}
+		}
+		if len(was) == len(now) && (len(was) == 0 || reflect.DeepEqual(was, now)) {
+			return false
+		}
 	}
 	issues = append(issues, now...)
-	if h := c.Resource.Health; h != nil && len(issues) == len(h.Issues) && (len(issues) == 0 || reflect.DeepEqual(issues, h.Issues)) {
-		return false
-	}
 	c.Resource.Health = &ekstypes.ClusterHealth{Issues: append([]ekstypes.ClusterIssue{}, issues...)}
 	return true
 }

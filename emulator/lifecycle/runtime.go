@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,8 +57,6 @@ type runtime struct {
 	life   context.Context // ends with cancel
 	cancel context.CancelFunc
 	done   chan struct{}
-
-	lost atomic.Bool // the control plane is gone with its data: the runtime is of no use
 
 	logging sync.Mutex // held while the delivery of logs is changed
 	courier *courier   // nil: no log is delivered
