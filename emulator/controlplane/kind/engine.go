@@ -200,6 +200,12 @@ func (e engine) process(ctx context.Context, container, program string) (pid int
 	return 0, 0, nil
 }
 
+// id tells the engine from others; empty if it has none.
+func (e engine) id(ctx context.Context) (string, error) {
+	out, err := e.run(ctx, nil, "info", "--format", "{{.ID}}")
+	return strings.TrimSpace(out), err
+}
+
 // cgroupVersion is 1 or 2.
 func (e engine) cgroupVersion(ctx context.Context) (int, error) {
 	out, err := e.run(ctx, nil, "info", "--format", "{{.CgroupVersion}}")

@@ -52,6 +52,9 @@ type record struct {
 	Secret string
 	// Data is the name of what the container holds: each that is made has another.
 	Data string
+	// Engine is the id of the engine that has the container; empty with those of earlier
+	// emulators.
+	Engine string
 	// Made: kubeadm has come to its end. A node without it is of a create that was
 	// killed, and holds nothing that anybody was told of.
 	Made bool
@@ -170,7 +173,7 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 		}
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, p.removeNodes(after))
+		err = errors.Join(err, p.settled(after), p.removeNodes(after))
 	}()
 	engine, node := p.b.engine, nodeName(p.id)
 	if err := usualNetwork(os.Getenv(networkVariable)); err != nil {
@@ -220,6 +223,9 @@ func (p *plane) make(ctx context.Context, spec controlplane.Spec, r record, ask 
 	if _, err := engine.run(ctx, nil, "exec", node, "kubeadm", "token", "delete", kindToken, "--kubeconfig=/etc/kubernetes/admin.conf"); err != nil {
 		return fmt.Errorf("removing kind's bootstrap token: %w", err)
 	}
+	if r.Engine, err = engine.id(ctx); err != nil {
+		return err
+	}
 	r.Made, r.Files, r.Issued = true, f.sum(), f.authority()
 	return p.save(r)
 }
@@ -237,14 +243,17 @@ func (p *plane) takeOver(ctx context.Context, c *container, spec controlplane.Sp
 	if err != nil {
 		return err
 	}
-	had := r.Relay
+	had := r
+	if r.Engine, err = p.b.engine.id(ctx); err != nil {
+		return err
+	}
 	if err := p.haveRelay(ctx, &r); err != nil {
 		return err
 	}
 	switch {
 	case f.sum() != r.Files:
 		return p.apply(ctx, spec, f, r)
-	case r.Relay != had:
+	case r != had:
 		return p.save(r)
 	}
 	return nil
@@ -321,6 +330,9 @@ func (p *plane) stop() error {
 	}
 	defer p.work.leave()
 	p.evict()
+	if err := p.settled(ctx); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	was := p.running
 	p.running = false
@@ -343,6 +355,9 @@ func (p *plane) remove(ctx context.Context) error {
 	}
 	defer p.work.leave()
 	p.evict() // or create would let in who makes what is about to be removed
+	if err := p.settled(ctx); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	p.running = false
 	p.mu.Unlock()

@@ -33,13 +33,16 @@ func TestCertainlyGone(t *testing.T) {
 	const way = `info) echo 2 ;; network) echo 127.0.0.0/8 ;; `
 	for name, c := range map[string]struct {
 		script   string
+		engine   string // that has the container
 		forgets  bool
 		noEngine bool
 	}{
-		"the engine is down":      {`case $1 in *) echo "failed to connect to the docker API at unix:///x; check if the path is correct and if the daemon is running: dial unix /x: connect: no such file or directory" >&2; exit 1 ;; esac`, false, true},
-		"it contradicts itself":   {`case $1 in ` + way + `ps) echo "$NODE" ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, false, false},
-		"it goes down in between": {`case $1 in ` + way + `ps) echo "Cannot connect to the Docker daemon at unix:///x" >&2; exit 1 ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, false, true},
-		"gone":                    {`case $1 in ` + way + `ps) ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, true, false},
+		"the engine is down":      {`case $1 in *) echo "failed to connect to the docker API at unix:///x; check if the path is correct and if the daemon is running: dial unix /x: connect: no such file or directory" >&2; exit 1 ;; esac`, "", false, true},
+		"it contradicts itself":   {`case $1 in ` + way + `ps) echo "$NODE" ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, "2", false, false},
+		"it goes down in between": {`case $1 in ` + way + `ps) echo "Cannot connect to the Docker daemon at unix:///x" >&2; exit 1 ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, "2", false, true},
+		"another engine":          {`case $1 in ` + way + `ps) ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, "1", false, false},
+		"gone":                    {`case $1 in ` + way + `ps) ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, "2", true, false},
+		"gone long ago":           {`case $1 in ` + way + `ps) ;; *) echo "Error response from daemon: No such container: $NODE" >&2; exit 1 ;; esac`, "", true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := conformance.NewSpec(t, "gone", "1.36")
@@ -47,7 +50,7 @@ func TestCertainlyGone(t *testing.T) {
 			t.Setenv("NODE", nodeName(spec.ID))
 			fakeDocker(t, `echo "$@" >>`+log+"\n"+c.script)
 			p := testPlane(t, spec)
-			if err := p.save(record{Secret: "s", Made: true}); err != nil {
+			if err := p.save(record{Secret: "s", Made: true, Engine: c.engine}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := p.create(t.Context(), spec); err == nil || errors.Is(err, ErrNoEngine) != c.noEngine {

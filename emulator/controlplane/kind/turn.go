@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -25,6 +26,16 @@ func (t turn) take(ctx context.Context) error {
 }
 
 func (t turn) leave() { <-t }
+
+// settled waits until kind's library has done what nobody waits for any more, and what it
+// made of it is gone.
+func (p *plane) settled(ctx context.Context) error {
+	if err := p.making.take(ctx); err != nil {
+		return fmt.Errorf("kind is at work on it: %w", err)
+	}
+	p.making.leave()
+	return nil
+}
 
 // unattended runs what takes no context, which with the image there is a matter of
 // seconds. Who does not wait for its end leaves nothing of what it makes after that.

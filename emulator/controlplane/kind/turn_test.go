@@ -122,6 +122,12 @@ func TestUnattended(t *testing.T) {
 	if err := p.unattended(short, func() error { t.Error("two at a time"); return nil }); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the next: %v", err)
 	}
+	// Nor does anybody remove what is yet to come.
+	early, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	if err := p.remove(early); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("removed in the middle of it: %v", err)
+	}
 	close(finish)
 	err = within(t, "the next", func() error {
 		return p.unattended(t.Context(), func() error { return controlplane.ErrNotFound })
