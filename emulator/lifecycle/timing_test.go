@@ -89,9 +89,9 @@ func TestPatienceDefaults(t *testing.T) {
 		timing timing.Timing
 		want   Patience
 	}{
-		{Patience{}, timing.Timing{}, Patience{Drain: 15 * time.Minute, ScaleIn: 5 * time.Second, Join: 5 * time.Minute}},
-		{Patience{}, realistic, Patience{Drain: 15 * time.Minute, ScaleIn: 5 * time.Minute, Join: 25 * time.Minute}},
-		{Patience{Join: time.Second}, realistic, Patience{Drain: 15 * time.Minute, ScaleIn: 5 * time.Minute, Join: time.Second}},
+		{Patience{}, timing.Timing{}, Patience{Create: 3 * time.Minute, Drain: 15 * time.Minute, ScaleIn: 5 * time.Second, Join: 5 * time.Minute}},
+		{Patience{}, realistic, Patience{Create: 15 * time.Minute, Drain: 15 * time.Minute, ScaleIn: 5 * time.Minute, Join: 25 * time.Minute}},
+		{Patience{Create: time.Hour, Join: time.Second}, realistic, Patience{Create: time.Hour, Drain: 15 * time.Minute, ScaleIn: 5 * time.Minute, Join: time.Second}},
 	} {
 		if got := tc.given.withDefaults(tc.timing); got != tc.want {
 			t.Errorf("%+v becomes %+v, want %+v", tc.given, got, tc.want)
