@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,6 +55,7 @@ func pretend() error {
 	if name == ignoresTerm {
 		signal.Ignore(syscall.SIGTERM)
 	}
+	var public net.Listener
 	for {
 		m, f, err := c.Receive()
 		if err != nil {
@@ -69,16 +72,16 @@ func pretend() error {
 			if name == refusesToServe {
 				return errors.New("no service today")
 			}
-			l, err := net.FileListener(f)
-			if err != nil {
+			if public, err = net.FileListener(f); err != nil {
 				return err
 			}
 			go func() {
 				for {
-					conn, err := l.Accept()
+					conn, err := public.Accept()
 					if err != nil {
 						return
 					}
+					fmt.Fprint(conn, os.Getpid())
 					conn.Close()
 				}
 			}()
@@ -87,7 +90,9 @@ func pretend() error {
 			answer = embedded.ControllersStopped
 		case embedded.Drain:
 			if name != ignoresDrain {
-				return nil
+				time.Sleep(50 * time.Millisecond) // as one that is busy
+				public.Close()
+				return c.Send(embedded.Message{Kind: embedded.Draining}, -1)
 			}
 			continue
 		}
@@ -226,6 +231,32 @@ func TestFailedUpgradeLeavesTheOldOneRunning(t *testing.T) {
 	got, err := b.Get(t.Context(), spec.ID)
 	if err != nil || got.PID != made.PID || got.GitVersion != made.GitVersion {
 		t.Errorf("after the failure: %+v, %v; before: %+v", got, err, made)
+	}
+}
+
+// TestConnectionsAfterAnUpgrade: when it has ended nobody meets the old one any more.
+func TestConnectionsAfterAnUpgrade(t *testing.T) {
+	c, _ := etcd()
+	b := open(t, c, t.TempDir(), nil)
+	spec := conformance.NewSpec(t, "fine", "1.34")
+	if _, err := b.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	spec.Version = "1.35"
+	made, err := b.Upgrade(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", spec.Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := io.ReadAll(conn)
+		conn.Close()
+		if string(pid) != strconv.Itoa(made.PID) {
+			t.Errorf("process %s answers, %v, want %d", pid, err, made.PID)
+		}
 	}
 }
 

@@ -59,6 +59,7 @@ func (p *plane) upgrade(ctx context.Context, spec controlplane.Spec) (controlpla
 		p.mu.Lock()
 		p.leaving = append(p.leaving, old)
 		p.mu.Unlock()
+		old.retire(ctx)
 		p.b.wg.Go(func() { p.drain(old) })
 	}
 	return p.info()
@@ -91,17 +92,31 @@ func (p *plane) handOver(ctx context.Context, old, next *proc, socket *listenSoc
 	return err
 }
 
-// drain ends old gently.
+// retire lets a child take no more connections: until it has said so some of the shared
+// socket's are its own, and whoever was told of an upgrade would meet the version before.
+// One that does not say so in time is left to drain.
+func (p *proc) retire(ctx context.Context) {
+	const patience = 2 * time.Second
+	if err := p.control.Send(Message{Kind: Drain}, -1); err != nil {
+		p.stop()
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case <-p.draining:
+	case <-p.exited:
+	case <-ctx.Done():
+	}
+}
+
+// drain waits for the gentle end of old.
 func (p *plane) drain(old *proc) {
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.leaving = slices.DeleteFunc(p.leaving, func(o *proc) bool { return o == old })
 	}()
-	if err := old.control.Send(Message{Kind: Drain}, -1); err != nil {
-		old.stop()
-		return
-	}
 	const patience = 40 * time.Second // more than the child gives itself
 	t := time.NewTimer(patience)
 	defer t.Stop()

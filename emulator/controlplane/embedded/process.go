@@ -28,6 +28,7 @@ type proc struct {
 	dir, keys                          string // the second is removed with the process
 	control                            *Conn
 	ready, serving, controllersStopped signal
+	draining                           signal
 	exited                             chan struct{} // closed after the process ended and exit is set
 	exit                               error
 	since                              time.Time
@@ -75,7 +76,7 @@ func (b *Backend) spawn(spec controlplane.Spec) (*proc, error) {
 	}
 	p := &proc{
 		dir: plan.Dir, keys: plan.Keys, control: control, exited: make(chan struct{}),
-		ready: make(signal), serving: make(signal), controllersStopped: make(signal),
+		ready: make(signal), serving: make(signal), controllersStopped: make(signal), draining: make(signal),
 	}
 	if err := b.exec(p, spec, controlTheirs, accessTheirs); err != nil {
 		control.Close()
@@ -158,7 +159,7 @@ func (b *Backend) answer(id, dir string, conn net.Conn) {
 }
 
 func (p *proc) receive() {
-	signals := map[Kind]signal{Ready: p.ready, Serving: p.serving, ControllersStopped: p.controllersStopped}
+	signals := map[Kind]signal{Ready: p.ready, Serving: p.serving, ControllersStopped: p.controllersStopped, Draining: p.draining}
 	for {
 		m, _, err := p.control.Receive()
 		if err != nil {

@@ -48,7 +48,9 @@ const (
 	Ready              Kind = "ready"
 	Serving            Kind = "serving"
 	ControllersStopped Kind = "controllers-stopped"
-	Failed             Kind = "failed"
+	// Draining says that it takes no more connections.
+	Draining Kind = "draining"
+	Failed   Kind = "failed"
 )
 
 // Message is one line of JSON on the control socket.

@@ -168,6 +168,9 @@ func (p *process) obey(ctx context.Context, c command, cancel func(), served <-c
 	case embedded.Drain:
 		p.haltControllers()
 		p.server.startDraining()
+		if err := p.control.Send(embedded.Message{Kind: embedded.Draining}, -1); err != nil {
+			return false, err
+		}
 		time.Sleep(drainNotice)
 		end(cancel, served, drainGrace)
 		return true, nil
