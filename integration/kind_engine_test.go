@@ -15,12 +15,12 @@ import (
 
 // TestKindEngineRestarts: when the engine goes down and comes up again, as it does with
 // its machine, clusters, nodes and pods are there again, and EC2 has noticed nothing. It
-// disturbs whatever runs in the engine: make test-kind names the command only for one of
+// disturbs whatever runs in the engine: make test-kind-all names the command only for one of
 // its own.
 func TestKindEngineRestarts(t *testing.T) {
 	restart := os.Getenv("EKSLOCAL_KIND_RESTART_ENGINE")
 	if restart == "" {
-		t.Skip("EKSLOCAL_KIND_RESTART_ENGINE is not set: see make test-kind")
+		t.Skip("EKSLOCAL_KIND_RESTART_ENGINE is not set: see make test-kind-all")
 	}
 	k := newKindPods(t, 1)
 	k.ok(t, fmt.Sprintf(kindWorkload, "one", k.nodes[0].Name, false, 80), "apply", "-f", "-")

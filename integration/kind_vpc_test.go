@@ -19,7 +19,7 @@ import (
 
 // TestKindVPC is what may change under nodes that run: their VPC gets a second block of
 // addresses, pods move to it, prefixes take the place of addresses, and the cluster gets
-// another certificate authority. make test-kind provides the engine and the node image.
+// another certificate authority. make test-kind-all provides the engine and the node image.
 func TestKindVPC(t *testing.T) {
 	t.Parallel()
 	// kind gives nodes the proxy of their user. Nothing in a cluster is behind it.
