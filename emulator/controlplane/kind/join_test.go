@@ -41,7 +41,7 @@ func newNodes(t *testing.T, dir string) (*Backend, *plane) {
 	if _, err := binaries.Agent("amd64"); errors.Is(err, binaries.ErrMissing) {
 		t.Skip(err)
 	}
-	dockerIs(t, "S="+dir+nodesEngine)
+	fakeDocker(t, "S="+dir+nodesEngine)
 	b, err := New(Config{RunDir: t.TempDir(), Authenticator: table{}})
 	if err != nil {
 		t.Fatal(err)

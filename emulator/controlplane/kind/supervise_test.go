@@ -87,7 +87,7 @@ func newSupervision(t *testing.T) *supervision {
 	s.write("events", "")
 	s.container(nodeName(supervisedID), "true")
 	s.container(machineName(supervisedID, superviseeID), "true")
-	dockerIs(t, "S="+s.dir+scriptedEngine)
+	fakeDocker(t, "S="+s.dir+scriptedEngine)
 	b, err := New(Config{
 		RunDir: t.TempDir(), Authenticator: table{}, Clock: s.clock, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 		Ended: func(_ context.Context, _, instance string) error {

@@ -17,16 +17,6 @@ import (
 	"github.com/ekslocal/ekslocal/emulator/nodeagent/relay"
 )
 
-// dockerIs makes a shell script the engine's command line.
-func dockerIs(t *testing.T, script string) {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\n"+script), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+":/usr/bin:/bin")
-}
-
 // TestLogReader: one process answers question after question, and one that does not is
 // ended and replaced.
 func TestLogReader(t *testing.T) {
@@ -36,7 +26,7 @@ func TestLogReader(t *testing.T) {
 	}
 
 	starts := filepath.Join(t.TempDir(), "starts")
-	dockerIs(t, `echo started >>`+starts+`; while read -r q; do echo '{"Lines":["a"],"Position":"1:2"}'; done`)
+	fakeDocker(t, `echo started >>`+starts+`; while read -r q; do echo '{"Lines":["a"],"Position":"1:2"}'; done`)
 	var r logReader
 	one, two := r.open(b, "node"), r.open(b, "node")
 	for range 3 {
@@ -63,7 +53,7 @@ func TestLogReader(t *testing.T) {
 		"complains": {`read -r q; echo '{"Error":"permission denied"}'; read -r q`, "permission denied"},
 		"hangs":     {`exec sleep 60`, "deadline exceeded"},
 	} {
-		dockerIs(t, c.script)
+		fakeDocker(t, c.script)
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		_, err := ask(ctx, &r)
 		cancel()
@@ -74,7 +64,7 @@ func TestLogReader(t *testing.T) {
 		r.end()
 		r.mu.Unlock()
 	}
-	dockerIs(t, `read -r q; echo '{"Position":"3:4"}'; read -r q`)
+	fakeDocker(t, `read -r q; echo '{"Position":"3:4"}'; read -r q`)
 	if a, err := ask(t.Context(), &r); err != nil || a.Position != "3:4" {
 		t.Errorf("after all that: %+v, %v", a, err)
 	}
@@ -89,16 +79,16 @@ func TestTail(t *testing.T) {
 		t.Errorf("of none: %v", err)
 	}
 	b.planes["one"] = &plane{b: b, id: "one", running: true}
-	dockerIs(t, `[ "$1" = exec ] && exit 1; echo '[{"State":{"Running":false}}]'`)
+	fakeDocker(t, `[ "$1" = exec ] && exit 1; echo '[{"State":{"Running":false}}]'`)
 	if _, err := b.Tail(t.Context(), "one", controlplane.LogAPI, ""); !errors.Is(err, controlplane.ErrNotFound) {
 		t.Errorf("of one that is started again: %v", err)
 	}
-	dockerIs(t, `[ "$1" = exec ] && exit 1; echo '[{"State":{"Running":true}}]'`)
+	fakeDocker(t, `[ "$1" = exec ] && exit 1; echo '[{"State":{"Running":true}}]'`)
 	if _, err := b.Tail(t.Context(), "one", controlplane.LogAPI, ""); err == nil || errors.Is(err, controlplane.ErrNotFound) {
 		t.Errorf("of one that runs: %v", err)
 	}
 	questions := filepath.Join(t.TempDir(), "questions")
-	dockerIs(t, `while read -r q; do echo "$q" >>`+questions+`; echo '{"Lines":["a"],"Position":"1:2"}'; done`)
+	fakeDocker(t, `while read -r q; do echo "$q" >>`+questions+`; echo '{"Lines":["a"],"Position":"1:2"}'; done`)
 	tl, err := b.Tail(t.Context(), "one", controlplane.LogScheduler, controlplane.TailEnd)
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +125,7 @@ func TestTail(t *testing.T) {
 func TestHungTail(t *testing.T) {
 	b := &Backend{engine: engine{log: slog.New(slog.DiscardHandler)}, planes: map[string]*plane{}}
 	b.planes["one"] = &plane{b: b, id: "one", running: true}
-	dockerIs(t, `if [ "$1" = exec ]; then read -r q; echo '{"Position":"1:2"}'; exec sleep 60; fi; echo '[{"State":{"Running":false}}]'`)
+	fakeDocker(t, `if [ "$1" = exec ]; then read -r q; echo '{"Position":"1:2"}'; exec sleep 60; fi; echo '[{"State":{"Running":false}}]'`)
 	tl, err := b.Tail(t.Context(), "one", controlplane.LogAPI, "")
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +138,7 @@ func TestHungTail(t *testing.T) {
 		t.Errorf("after %s: %v", time.Since(begun), err)
 	}
 	tl.(*tail).patience = 50 * time.Millisecond
-	dockerIs(t, `if [ "$1" = exec ]; then exec sleep 60; fi; echo '[{"State":{"Running":false}}]'`)
+	fakeDocker(t, `if [ "$1" = exec ]; then exec sleep 60; fi; echo '[{"State":{"Running":false}}]'`)
 	if _, err := tl.Lines(t.Context(), 100); !errors.Is(err, controlplane.ErrNotFound) {
 		t.Errorf("of a container that does not run: %v", err)
 	}

@@ -30,7 +30,7 @@ func within[T any](t *testing.T, what string, f func() T) (out T) {
 // may be told to stop, and what needs no engine does not wait.
 func TestHungEngine(t *testing.T) {
 	begun := filepath.Join(t.TempDir(), "begun")
-	dockerIs(t, "echo $* >>"+begun+"; sleep 20\n") // not exec: its output stays open when it is killed
+	fakeDocker(t, "echo $* >>"+begun+"; sleep 20\n") // not exec: its output stays open when it is killed
 	b, err := New(Config{RunDir: t.TempDir(), Authenticator: table{}})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestHungEngine(t *testing.T) {
 	if err := within(t, "who asks the engine", func() error { return <-first }); !errors.Is(err, context.Canceled) {
 		t.Errorf("who asks the engine: %v", err)
 	}
-	dockerIs(t, `echo "Cannot connect to the Docker daemon" >&2; exit 1`) // Close has a patience of its own
+	fakeDocker(t, `echo "Cannot connect to the Docker daemon" >&2; exit 1`) // Close has a patience of its own
 	if err := within(t, "Close", b.Close); err != nil {
 		t.Error(err)
 	}
@@ -96,7 +96,7 @@ func TestHungEngine(t *testing.T) {
 // the next one.
 func TestUnattended(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
-	dockerIs(t, `echo "$*" >>`+log+`; if [ "$1" = ps ]; then echo left-behind; fi`)
+	fakeDocker(t, `echo "$*" >>`+log+`; if [ "$1" = ps ]; then echo left-behind; fi`)
 	b, err := New(Config{RunDir: t.TempDir(), Authenticator: table{}})
 	if err != nil {
 		t.Fatal(err)
