@@ -47,10 +47,7 @@ type control struct {
 // TestKindControl is what of AWS a real control plane has around it: EKS's own webhooks,
 // logs in CloudWatch, AWS's APIs for pods, through restarts of container and emulator.
 func TestKindControl(t *testing.T) {
-	image := os.Getenv("EKSLOCAL_KIND_NODE_IMAGE")
-	if image == "" {
-		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
-	}
+	image := nodeImage(t)
 	t.Parallel()
 	c := &control{world: newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))}
 	all := ekstypes.LogType("").Values()

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,10 +19,7 @@ import (
 // and while it does not. The cluster is one again, with EKS's objects, its add-ons and
 // its nodes, and says that users' are lost.
 func TestKindLost(t *testing.T) {
-	image := os.Getenv("EKSLOCAL_KIND_NODE_IMAGE")
-	if image == "" {
-		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
-	}
+	image := nodeImage(t)
 	t.Parallel()
 	flags := []string{"--no-spare", "--backend", "kind", "--kind-node-image", image}
 	w := newWorld(t, startAs(t, flags...))

@@ -24,10 +24,7 @@ import (
 // TestKindNodes is the life of node groups whose nodes are containers, through the APIs
 // of EKS and EC2 and the engine's own. make test-kind provides the engine and the image.
 func TestKindNodes(t *testing.T) {
-	image := os.Getenv("EKSLOCAL_KIND_NODE_IMAGE")
-	if image == "" {
-		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
-	}
+	image := nodeImage(t)
 	t.Parallel()
 	w := newWorld(t, startAs(t, "--no-spare", "--backend", "kind", "--kind-node-image", image))
 	c := w.cluster(t, "real")

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -25,10 +24,7 @@ import (
 // TestKind is the life of a cluster whose control plane is a container. make test-kind
 // provides the engine and the node image.
 func TestKind(t *testing.T) {
-	image := os.Getenv("EKSLOCAL_KIND_NODE_IMAGE")
-	if image == "" {
-		t.Skip("EKSLOCAL_KIND_NODE_IMAGE names no node image: see make test-kind")
-	}
+	image := nodeImage(t)
 	t.Parallel()
 	flags := []string{"--no-spare", "--backend", "kind", "--kind-node-image", image}
 	w := newWorld(t, startAs(t, flags...))
